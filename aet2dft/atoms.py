@@ -1,0 +1,225 @@
+"""The one table of per-atom arrays, and the checks that every model of atoms passes before anything else sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from numpy.typing import NDArray
+
+from aet2dft.errors import InputError
+
+MIN_SEPARATION = 0.5
+"""Å; two atoms nearer than this cannot both be real."""
+BOND_RANGE = (0.65, 1.5)
+"""A median nearest-neighbor distance outside this range, in units of the covalent bond length, is in another unit."""
+CANDIDATE_RANGE = (0.9, 4.5)
+"""Å; range of the median nearest-neighbor distance of candidates whose species are not known."""
+_MISSING = 1.8
+"""Å; a bond below this between metal atoms is reported as a problem."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArraySpec:
+    """One row of the table of per-atom arrays."""
+
+    dtype: str
+    """NumPy type: ``i4``, ``f8`` or ``?``."""
+    shape: tuple[int, ...] = ()
+    """Shape per atom."""
+    unit: str = ""
+    """Unit; empty for numbers without one."""
+    writer: str
+    """Verb that writes it."""
+    meaning: str
+    """What it is."""
+
+
+ARRAYS: dict[str, ArraySpec] = {
+    "site_id": ArraySpec(dtype="i4", writer="read", meaning="stable for life; survives every cut, sort and round trip"),
+    "intensity": ArraySpec(dtype="f8", writer="trace", meaning="integrated peak intensity"),
+    "peak_width": ArraySpec(dtype="f8", unit="Å", writer="trace", meaning="Gaussian width of the peak"),
+    "species_confidence": ArraySpec(dtype="f8", writer="classify", meaning="probability of the assigned species"),
+    "position_sigma": ArraySpec(dtype="f8", shape=(3,), unit="Å", writer="refine", meaning="standard error per axis"),
+    "site": ArraySpec(dtype="i4", shape=(3,), writer="order", meaning="fcc site in half cells (indices of even sum)"),
+    "lattice": ArraySpec(dtype="i4", writer="order", meaning="crystal lattice the atom is indexed on, 0 = none"),
+    "displacement": ArraySpec(
+        dtype="f8", shape=(3,), unit="Å", writer="order",
+        meaning="measured minus ideal position of the best-fit triclinic lattice, in the frame of the model",
+    ),
+    "sublattice_order": ArraySpec(
+        dtype="f8", shape=(16,), writer="order", meaning="S of every variant in the label window; NaN for the two pure rows"
+    ),
+    "sublattice_order_sigma": ArraySpec(dtype="f8", shape=(16,), writer="order", meaning="standard error of sublattice_order"),
+    "variant": ArraySpec(dtype="i4", writer="order", meaning="ordered variant, 0 = none"),
+    "grain": ArraySpec(dtype="i4", writer="order", meaning="grain, 0 = none; an A1 grain has variant 0"),
+    "grain_depth": ArraySpec(
+        dtype="f8", unit="Å", writer="order", meaning="distance below the grain surface, negative outside"
+    ),
+    "antisite": ArraySpec(dtype="?", writer="order", meaning="species differs from the variant's sublattice"),
+    "swap_partner": ArraySpec(dtype="i4", writer="order", meaning="1 + index of the exchanged neighbor, 0 = none"),
+    "strain": ArraySpec(dtype="f8", shape=(6,), writer="order", meaning="tensor components xx, yy, zz, yz, xz, xy"),
+    "strain_sigma": ArraySpec(dtype="f8", shape=(6,), writer="order", meaning="propagated standard error of strain"),
+    "is_surface": ArraySpec(dtype="?", writer="order", meaning="on the alpha-shape surface"),
+    "initial_magmoms": ArraySpec(dtype="f8", unit="μB", writer="inputs", meaning="starting moments, (N,) or (N, 3)"),
+    "magmoms": ArraySpec(dtype="f8", unit="μB", writer="collect", meaning="computed moments, (N,) or (N, 3)"),
+}
+"""Per-atom arrays by name. Labels start at 1; 0 means none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Soundness:
+    """What the check of a model found."""
+
+    n_atoms: int
+    """Number of atoms."""
+    composition: dict[str, int]
+    """Atoms per chemical symbol."""
+    min_distance: float | None
+    """Shortest distance between two atoms, Å; None below two atoms."""
+    median_neighbor_distance: float | None
+    """Median distance to the nearest neighbor, Å."""
+    problems: tuple[str, ...]
+    """What is wrong but can be worked with."""
+    fatal: tuple[str, ...]
+    """What makes the model unusable."""
+
+
+def require(atoms: Atoms, *names: str) -> None:
+    """Raise InputError unless `atoms` carries all the arrays `names`, naming the verb that writes them."""
+    for name in names:
+        if name not in atoms.arrays:
+            writer = ARRAYS[name].writer if name in ARRAYS else "an earlier step"
+            raise InputError(f"the atoms carry no array {name!r}; run `aet2dft {writer}` first")
+
+
+def check_arrays(atoms: Atoms) -> None:
+    """Raise InputError where a known array has the wrong shape or kind."""
+    for name, spec in ARRAYS.items():
+        if name not in atoms.arrays or name in ("initial_magmoms", "magmoms"):
+            continue
+        array = atoms.arrays[name]
+        if array.shape != (len(atoms), *spec.shape):
+            raise InputError(f"array {name!r} has shape {array.shape}, expected {(len(atoms), *spec.shape)}: {spec.meaning}")
+
+
+def neighbor_distances(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Distance (N,), Å, to the nearest other atom and its index (N,); periodic where the cell is."""
+    if all(atoms.pbc) and abs(atoms.cell.volume) > 1e-6:
+        from ase.geometry import minkowski_reduce
+
+        cell, _ = minkowski_reduce(np.asarray(atoms.cell))
+        images = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ cell
+        inside = np.linalg.solve(np.asarray(cell).T, atoms.positions.T).T % 1.0 @ cell
+        points = (inside[None] + images[:, None]).reshape(-1, 3)
+        owner = np.tile(np.arange(len(atoms)), len(images))
+    else:
+        inside = points = atoms.positions
+        owner = np.arange(len(atoms))
+    from scipy.spatial import cKDTree
+
+    distance, index = cKDTree(points).query(inside, k=2)
+    # an atom at the very place of another may come first in the list: take whichever is not the atom itself
+    return distance[:, 1], owner[np.where(owner[index[:, 1]] == np.arange(len(inside)), index[:, 0], index[:, 1])]
+
+
+def examine(atoms: Atoms) -> Soundness:
+    """Look a model over: finite, known elements, unit, separations.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Any model; species ``X`` stands for candidates that are not classified.
+
+    Notes
+    -----
+    The unit is judged by the median nearest-neighbor distance against the sum of the covalent radii (Cordero et al.,
+    Dalton Trans. 2832 (2008)) of the composition.
+    """
+    n = len(atoms)
+    symbols, counts = np.unique(atoms.symbols, return_counts=True) if n else (np.array([]), np.array([]))
+    composition = {str(s): int(c) for s, c in zip(symbols, counts, strict=True)}
+    fatal: list[str] = []
+    problems: list[str] = []
+    shortest = median = None
+    if n == 0:
+        fatal.append("the model holds no atoms")
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if bad.size:
+        fatal.append(f"{bad.size} atoms have a coordinate that is NaN or infinite (first: atom {bad[0]}); remove or mend them")
+    elif n == 1:
+        fatal.append("the model holds one atom; distances, lattice and order need at least two")
+    elif n > 1:
+        distance, partner = neighbor_distances(atoms)
+        shortest, median = float(distance.min()), float(np.median(distance))
+        fatal += _coincident(distance, partner)
+        unit, candidates = _unit_problem(atoms, median)
+        if unit:
+            (problems if candidates else fatal).append(unit)
+        elif not candidates:
+            problems += _short_bonds(distance, partner)
+    if composition.get("X"):
+        problems.append(f"{composition['X']} atoms have no element; give --species, e.g. --species 1=Fe,2=Pt")
+    return Soundness(
+        n_atoms=n, composition=composition, min_distance=shortest, median_neighbor_distance=median,
+        problems=tuple(problems), fatal=tuple(fatal),
+    )
+
+
+def check(atoms: Atoms) -> Soundness:
+    """`examine`, raising InputError with the first fatal problem."""
+    soundness = examine(atoms)
+    if soundness.fatal:
+        raise InputError(soundness.fatal[0])
+    check_arrays(atoms)
+    return soundness
+
+
+def known_symbol(symbol: str) -> bool:
+    """Whether `symbol` is a chemical element."""
+    return symbol in atomic_numbers and symbol != "X"
+
+
+def _coincident(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
+    near = np.flatnonzero(distance < MIN_SEPARATION)
+    if not near.size:
+        return []
+    i = int(near[np.argmin(distance[near])])
+    pair = sorted((i, int(partner[i])))
+    return [
+        f"{near.size} atoms are nearer than {MIN_SEPARATION} Å to another "
+        f"(atoms {pair[0]} and {pair[1]}: {distance[i]:.3f} Å); two atoms cannot be at one place, remove one of them"
+    ]
+
+
+def _short_bonds(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
+    short = np.flatnonzero(distance < _MISSING)
+    if not short.size:
+        return []
+    order = short[np.argsort(distance[short], kind="stable")]
+    pairs = sorted({tuple(sorted((int(i), int(partner[i])))) for i in order}, key=lambda p: distance[p[0]])
+    listed = ", ".join(f"{i}-{j} {min(distance[i], distance[j]):.2f} Å" for i, j in pairs[:5])
+    more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
+    return [f"{len(pairs)} bonds are shorter than {_MISSING} Å: {listed}{more}; they are not fit for a DFT input"]
+
+
+def _unit_problem(atoms: Atoms, median: float) -> tuple[str, bool]:
+    """What is wrong with the unit, if anything, and whether species are unknown (then it is only a warning)."""
+    numbers = atoms.numbers
+    if (numbers == 0).any():
+        low, high = CANDIDATE_RANGE
+        text = f"the median nearest-neighbor distance of the candidates is {median:.3g}, outside {low} to {high} Å: is the unit Å?"
+        return ("" if low <= median <= high else text), True
+    bond = 2.0 * float(np.mean(covalent_radii[numbers]))
+    ratio = median / bond
+    if BOND_RANGE[0] <= ratio <= BOND_RANGE[1]:
+        return "", False
+    names = "-".join(chemical_symbols[z] for z in np.unique(numbers))
+    hint = "nm" if 0.065 <= ratio <= 0.15 else "voxels" if ratio > 1 else "another unit"
+    factor = 10.0 if hint == "nm" else bond / median
+    return (
+        f"coordinates are not in Å: the median nearest-neighbor distance is {median:.4g}, but {names} bonds are near "
+        f"{bond:.2f} Å; it looks like {hint}, a factor of about {factor:.3g} would make it right: give --voxel-size {factor:.3g}"
+    ), False

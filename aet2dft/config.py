@@ -1,0 +1,191 @@
+"""Settings of every verb: their names, defaults, bounds and help texts, each written once.
+
+A settings class is the last argument of a public function, the TOML table of the same name and the flags of the verb.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from aet2dft.errors import InputError
+
+
+def _split(value: Any) -> Any:
+    """``"14,14,15"`` -> ``("14", "14", "15")``; other values pass."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """``("KEY=VALUE", ...)`` -> ``{KEY: VALUE}``; other values pass."""
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, (list, tuple)):
+        missing = [item for item in value if "=" not in str(item)]
+        if missing:
+            raise ValueError(f"{missing[0]!r} is not KEY=VALUE")
+        return dict(str(item).split("=", 1) for item in value)
+    return value
+
+
+Triple = Annotated[tuple[int, int, int], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReadSettings(Settings):
+    """How a file of atoms is read."""
+
+    species: Pairs = Field(default={}, description="Elements of the type numbers of a .mat file, as 1=Fe,2=Pt.")
+    voxel_size: float | None = Field(
+        default=None, gt=0, description="Coordinates are voxels (or nm) of this many Å; they are multiplied by it."
+    )
+    variable: str | None = Field(default=None, description="Variable that holds the coordinates, where a file has several.")
+
+
+class OrderSettings(Settings):
+    """Chemical order of a particle."""
+
+    tolerance: float = Field(
+        default=0.35, gt=0.05, le=0.45,
+        description="An atom takes a lattice site when it is nearer to it than this fraction of the nearest-neighbor distance.",
+    )
+    window: float = Field(
+        default=0.7, ge=0.5, le=1.5, description="Standard deviation, in unit cells, of the Gaussian window of the labels."
+    )
+    threshold: float | None = Field(
+        default=None, gt=0, lt=1, description="Least order of a labelled atom; default: the 99 % level of a random alloy."
+    )
+    min_grain: int = Field(default=30, ge=1, description="Grains of fewer atoms are not reported.")
+    species_error: float = Field(
+        default=0.01, ge=0, lt=0.5, description="Fraction of atoms whose element is measured wrong; corrects antisite fractions."
+    )
+    free_surface: bool = Field(default=True, description="The free surface of the particle counts as surface of its grains.")
+    surrogates: int = Field(default=10, ge=0, le=1000, description="Surrogate particles behind the significance of small grains.")
+    strain_sigma: float = Field(default=3.89, gt=0.5, description="Standard deviation, in Å, of the Gaussian window of the strain.")
+    strain_reference: Literal["triclinic", "cubic"] = Field(
+        default="triclinic", description="Lattice against which strain is measured: the best-fit triclinic or cubic one."
+    )
+
+
+class InputsSettings(Settings):
+    """Volumes and the input files of a DFT code."""
+
+    kind: Literal["sliding", "nested", "supercell", "atoms"] = Field(
+        default="sliding",
+        description="sliding: windows moved by half cells; nested: cubes of 2 to 7 cells; supercell: the box; atoms: as they are.",
+    )
+    code: Literal["espresso", "vasp"] = Field(default="espresso", description="DFT code the files are for.")
+    protocol: str = Field(default="mae", description="Named parameter set: relax, scf, mae, mae_scf, convergence.")
+    axes: Words = Field(default=("100", "001"), description="Directions of the moments for mae and mae_scf, as 100,001 or 1-10.")
+    cells: int = Field(default=2, ge=1, le=10, description="Edge of a sliding window in unit cells.")
+    box: Triple = Field(default=(14, 14, 15), description="Box in half cells; all three orientations are tried.")
+    around: str = Field(
+        default="L10", description="A phase (its largest grain), the number of a grain, or center: the box holds most of it."
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only the N volumes nearest the center of the box.")
+    positions: Literal["measured", "ideal"] = Field(default="measured", description="Positions of the atoms in the volumes.")
+    cell: Literal["cubic", "tetragonal", "fitted"] = Field(
+        default="cubic", description="Cell vectors: from the cubic fit, with an own length along z, or from the triclinic fit."
+    )
+    vacancies: Literal["reject", "keep", "fill"] = Field(
+        default="reject", description="A volume with an empty site is rejected, kept as it is, or filled with the ideal species."
+    )
+    min_bond: float = Field(
+        default=1.8, ge=0, description="A volume with a shorter bond, in Å, is rejected; periodic images are included."
+    )
+    pseudo_dir: Path | None = Field(
+        default=None, description="Folder of your own UPF files; default: the package's small set, not for publication."
+    )
+    set: Pairs = Field(default={}, description="A tag of the protocol, as KEY=VALUE; may be given more than once.")
+
+
+class RunSettings(Settings):
+    """Execution of the jobs of a deck folder."""
+
+    engine: Literal["local"] = Field(default="local", description="What executes the jobs.")
+    workers: int = Field(default=2, ge=1, le=256, description="Jobs at a time.")
+    command: str | None = Field(
+        default=None, description="How the code is started, e.g. 'mpirun -n 4 pw.x'; default: pw.x or vasp_std / vasp_ncl."
+    )
+
+
+class CollectSettings(Settings):
+    """Reading of the results of a deck folder."""
+
+
+class CompareSettings(Settings):
+    """Relaxed against measured positions."""
+
+
+class ExportSettings(Settings):
+    """Files made from a project."""
+
+    what: Literal["atoms", "tables", "anisotropy"] = Field(default="atoms", description="What is written.")
+    format: Literal["extxyz", "csv", "ovf"] | None = Field(
+        default=None, description="File format; default: by suffix of the target."
+    )
+
+
+class ReportSettings(Settings):
+    """The HTML page."""
+
+
+class DemoSettings(Settings):
+    """The whole chain on the data of the package."""
+
+    volumes: int = Field(default=3, ge=1, le=11, description="One-cell volumes per grain that are computed.")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S], table: str, *, config: Path | None = None, given: dict[str, Any] | None = None) -> S:
+    """Settings of one verb from a TOML table and the values given on the command line; the latter win.
+
+    Parameters
+    ----------
+    settings : type
+        The settings class of the verb.
+    table : str
+        Name of the verb and of its TOML table.
+    config : Path, optional
+        TOML file.
+    given : dict, optional
+        Values that the user gave; they win over the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a key or value is not allowed.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values = dict(tomllib.loads(config.read_text(encoding="utf-8")).get(table, {}))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"{config}: cannot be read as TOML ({error}); give a file with a table [{table}]") from error
+    values.update(given or {})
+    return validated(settings, values, where=f"[{table}]")
+
+
+def validated(settings: type[S], values: dict[str, Any], *, where: str) -> S:
+    """Settings from plain values; what is wrong is said in one sentence."""
+    try:
+        return settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "value"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(settings.model_fields))
+            raise InputError(f"{where} has no setting {name!r}; it knows {known}") from error
+        raise InputError(f"{where} {name} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error

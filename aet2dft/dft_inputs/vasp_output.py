@@ -1,0 +1,181 @@
+"""Outputs of VASP: the folder of one run becomes one record with a status, moments in the frame of the lattice.
+
+Which job the folder belongs to, and whether its deck is still the one written, is judged elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft.dft_inputs.directions import euler_rotation, saxis_rotation
+from aet2dft.dft_inputs.moment_checks import collapsed_moment, drifted_axis
+from aet2dft.dft_inputs.output_files import OutputError, find_output, number, was_killed
+from aet2dft.dft_inputs.run_result import RunResult
+from aet2dft.dft_inputs.vasp_outcar import Outcar, read_outcar
+
+_SAXIS = re.compile(r"^\s*SAXIS\s*=\s*(\S+)\s+(\S+)\s+([^\s;#!]+)", re.MULTILINE | re.IGNORECASE)
+_SPIN_ORBIT_ASKED = re.compile(r"^\s*LSORBIT\s*=\s*\.?T", re.MULTILINE | re.IGNORECASE)
+
+
+def parse(folder: Path, *, exit_status: int | None = None, axis: Sequence[float] | None = None) -> RunResult:
+    """Read the output folder of one VASP run; whatever is wrong with it becomes its status.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with ``OUTCAR``, plain or gzipped, and the ``INCAR`` of the run.
+    exit_status : int, optional
+        Exit status of VASP, if it is known.
+    axis : sequence of float, optional
+        Direction that the magnetization was asked to keep.
+
+    Returns
+    -------
+    RunResult
+        Never an exception for damaged content. A run that did not end by itself has no energy and no other number.
+
+    Notes
+    -----
+    *Complete* means that OUTCAR has its "General timing and accounting"; *converged* that the last electronic loop
+    says "aborting loop because EDIFF is reached".
+
+    VASP prints all moments in the frame of SAXIS; they are turned into that of the lattice with the Euler angles that
+    OUTCAR names, or else with SAXIS from the INCAR (`aet2dft.dft_inputs.directions.saxis_rotation`).
+
+    The reader was written from the documentation (VASP wiki) and not tested on outputs of a licensed VASP, which every
+    result says as the warning ``untested_version``.
+    """
+    outcar = None
+    try:
+        outcar = read_outcar(_outcar_file(folder))
+        _require_end(outcar, exit_status)
+        result = _result(folder, outcar)
+    except OutputError as error:
+        version = outcar.version if outcar else ""
+        return RunResult(status=error.status, reason=error.reason, code="vasp", version=version)
+    return result.judged(*_verdict(folder, outcar, result, exit_status, axis))
+
+
+def _outcar_file(folder: Path) -> Path:
+    found = find_output(folder, "OUTCAR")
+    if found is not None:
+        return found
+    if not folder.is_dir():
+        raise OutputError("missing", f"there is no folder {folder.name}")
+    if find_output(folder, "vasprun.xml", "OSZICAR", "OUTCAR.part") is not None:
+        raise OutputError("incomplete", "the run began but left no OUTCAR")
+    raise OutputError("not_started", "no output yet")
+
+
+def _require_end(outcar: Outcar, exit_status: int | None) -> None:
+    """Raise OutputError unless the run ended by itself and without an error."""
+    if outcar.fatal:
+        raise OutputError("failed", outcar.fatal)
+    if outcar.complete:
+        return
+    where = f"OUTCAR ends with {outcar.last_line!r}" if outcar.last_line else "OUTCAR is empty"
+    if exit_status and not was_killed(exit_status):
+        raise OutputError("failed", f"VASP ended with exit status {exit_status}; {where}")
+    raise OutputError("incomplete", f"{where}, not with its account of the time")
+
+
+def _result(folder: Path, outcar: Outcar) -> RunResult:
+    """Numbers of a complete run, before any verdict."""
+    if not outcar.energies.size or outcar.band_energy is None or outcar.smearing_energy is None:
+        raise OutputError("failed", "OUTCAR has no free energy")
+    rotation = _saxis_frame(folder, outcar)
+    warnings = [f"untested_version: VASP {outcar.version}; the reader is written from the documentation only"]
+    if rotation is None:
+        warnings.append("saxis_unknown: no Euler angles in OUTCAR and no INCAR; the moments are left out")
+    if not outcar.whole:
+        warnings.append("ionic_steps_skipped: OUTCAR is huge; the energies of its ionic steps are left out")
+    return RunResult(
+        status="ok",
+        code="vasp",
+        version=outcar.version,
+        calculation=outcar.calculation,
+        energy=float(outcar.energies[-1]),
+        ionic_energies=outcar.energies if outcar.whole else np.empty(0),
+        band_energy=outcar.band_energy,
+        smearing_energy=outcar.smearing_energy,
+        free_band_energy=outcar.band_energy + outcar.smearing_energy,
+        fermi_energy=outcar.fermi_energy,
+        n_electrons=outcar.n_electrons,
+        k_mesh=outcar.k_mesh,
+        n_k_points=outcar.n_k_points,
+        cell=outcar.cell,
+        positions=outcar.positions,
+        input_cell=outcar.input_cell,
+        input_positions=outcar.input_positions,
+        labels=outcar.labels,
+        moments=_in_lattice_frame(outcar.moments, rotation),
+        total_moment=_total_moment(outcar, rotation),
+        spin_orbit=outcar.spin_orbit,
+        noncollinear=outcar.noncollinear,
+        cpu_seconds=outcar.cpu_seconds,
+        wall_seconds=outcar.wall_seconds,
+        warnings=tuple(warnings),
+    )
+
+
+def _saxis_frame(folder: Path, outcar: Outcar) -> NDArray[np.float64] | None:
+    """Rotation (3, 3) from the frame of SAXIS to that of the lattice; None if nothing tells it."""
+    if not outcar.noncollinear:
+        return np.eye(3)
+    if outcar.euler_angles is not None:
+        return euler_rotation(*outcar.euler_angles)
+    incar = _incar(folder)
+    if incar is None:
+        return None
+    saxis = _SAXIS.search(incar)
+    return saxis_rotation([number(word, "SAXIS") for word in saxis.groups()]) if saxis else np.eye(3)
+
+
+def _incar(folder: Path) -> str | None:
+    path = folder / "INCAR"
+    return path.read_text(encoding="latin-1") if path.is_file() else None
+
+
+def _in_lattice_frame(
+    moments: NDArray[np.float64] | None, rotation: NDArray[np.float64] | None
+) -> NDArray[np.float64] | None:
+    if moments is None or moments.ndim == 1:
+        return moments
+    return None if rotation is None else moments @ rotation.T
+
+
+def _total_moment(outcar: Outcar, rotation: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    total = outcar.total_moment
+    if total is None or rotation is None:
+        return None
+    vector = total if total.size == 3 else np.array([0.0, 0.0, total[0]])
+    return rotation @ vector if outcar.noncollinear else vector
+
+
+def _verdict(
+    folder: Path, outcar: Outcar, result: RunResult, exit_status: int | None, axis: Sequence[float] | None
+) -> tuple[str, str]:
+    """Status and reason of a run whose OUTCAR is complete; the first thing that is wrong decides."""
+    if outcar.stopped_by_user:
+        return "incomplete", "a STOPCAR ended the run"
+    if not outcar.converged:
+        return "not_converged", "the last electronic loop did not reach EDIFF; raise NELM or change the mixing"
+    if outcar.calculation in ("relax", "vc-relax") and not outcar.relaxed:
+        return "not_relaxed", "the geometry did not reach EDIFFG; restart from CONTCAR"
+    if exit_status:
+        return "failed", f"VASP ended with exit status {exit_status} although OUTCAR looks complete"
+    incar = _incar(folder)
+    if incar is not None and _SPIN_ORBIT_ASKED.search(incar) and not outcar.spin_orbit:
+        return "no_spin_orbit", "INCAR asks for LSORBIT, but VASP ran without; start vasp_ncl"
+    collapsed = "" if result.moments is None else collapsed_moment(result.labels, result.moments)
+    if collapsed:
+        return "moment_collapsed", collapsed
+    drifted = ""
+    if result.noncollinear and result.total_moment is not None and axis is not None:
+        drifted = drifted_axis(result.total_moment, axis)
+    return ("axis_drifted", drifted) if drifted else ("ok", "")
