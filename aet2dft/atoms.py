@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ BOND_RANGE = (0.65, 1.5)
 """A median nearest-neighbor distance outside this range, in units of the covalent bond length, is in another unit."""
 CANDIDATE_RANGE = (0.9, 4.5)
 """Å; range of the median nearest-neighbor distance of candidates whose species are not known."""
-_MISSING = 1.8
+SHORT_BOND = 1.8
 """Å; a bond below this between metal atoms is reported as a problem."""
 
 
@@ -63,6 +64,7 @@ ARRAYS: dict[str, ArraySpec] = {
     "strain": ArraySpec(dtype="f8", shape=(6,), writer="order", meaning="tensor components xx, yy, zz, yz, xz, xy"),
     "strain_sigma": ArraySpec(dtype="f8", shape=(6,), writer="order", meaning="propagated standard error of strain"),
     "is_surface": ArraySpec(dtype="?", writer="order", meaning="on the alpha-shape surface"),
+    "relaxation": ArraySpec(dtype="f8", shape=(3,), unit="Å", writer="compare", meaning="relaxed minus measured position"),
     "initial_magmoms": ArraySpec(dtype="f8", unit="μB", writer="inputs", meaning="starting moments, (N,) or (N, 3)"),
     "magmoms": ArraySpec(dtype="f8", unit="μB", writer="collect", meaning="computed moments, (N,) or (N, 3)"),
 }
@@ -195,14 +197,14 @@ def _coincident(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> lis
 
 
 def _short_bonds(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
-    short = np.flatnonzero(distance < _MISSING)
+    short = np.flatnonzero(distance < SHORT_BOND)
     if not short.size:
         return []
     order = short[np.argsort(distance[short], kind="stable")]
     pairs = sorted({tuple(sorted((int(i), int(partner[i])))) for i in order}, key=lambda p: distance[p[0]])
     listed = ", ".join(f"{i}-{j} {min(distance[i], distance[j]):.2f} Å" for i, j in pairs[:5])
     more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-    return [f"{len(pairs)} bonds are shorter than {_MISSING} Å: {listed}{more}; they are not fit for a DFT input"]
+    return [f"{len(pairs)} bonds are shorter than {SHORT_BOND} Å: {listed}{more}; they are not fit for a DFT input"]
 
 
 def _unit_problem(atoms: Atoms, median: float) -> tuple[str, bool]:
@@ -223,3 +225,11 @@ def _unit_problem(atoms: Atoms, median: float) -> tuple[str, bool]:
         f"coordinates are not in Å: the median nearest-neighbor distance is {median:.4g}, but {names} bonds are near "
         f"{bond:.2f} Å; it looks like {hint}, a factor of about {factor:.3g} would make it right: give --voxel-size {factor:.3g}"
     ), False
+
+
+def digest(atoms: Atoms) -> str:
+    """SHA-256 of species, positions and cell: the identity of a model, whatever arrays it carries."""
+    content = hashlib.sha256()
+    for array, kind in ((atoms.numbers, "<i8"), (atoms.positions, "<f8"), (np.asarray(atoms.cell), "<f8")):
+        content.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+    return content.hexdigest()

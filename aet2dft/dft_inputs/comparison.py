@@ -174,7 +174,7 @@ def _without_offset(
         offset = offset + shift
         if np.linalg.norm(shift) < _STABLE:
             break
-    return np.asarray(find_mic(offset, cell, pbc)[0]), rest - shift
+    return np.asarray(find_mic(offset, cell, pbc)[0]), rest
 
 
 def _measurement_sigma(measured: Atoms, here: NDArray[np.intp]) -> float | None:

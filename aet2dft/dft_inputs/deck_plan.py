@@ -1,4 +1,4 @@
-"""What both codes share before a deck is written: the checked cell in deck order, and the runs that a protocol asks for."""
+"""What both codes share before a deck is written: the checked cell in deck order, and the runs of a protocol."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Step:
 
 
 def plan(protocol: Protocol, axes: Sequence[Direction]) -> tuple[Step, ...]:
-    """The runs of a volume, each after the one whose density it needs.
+    """List the runs of a volume, each after the one whose density it needs.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def plan(protocol: Protocol, axes: Sequence[Direction]) -> tuple[Step, ...]:
 
 
 def plan_warnings(protocol: Protocol, axes: Sequence[Direction], *, has_vectors: bool) -> tuple[str, ...]:
-    """What a user should know before running these steps."""
+    """List what a user should know before running these steps."""
     warnings: list[str] = []
     self_consistent = protocol.needs_axes and not protocol.force_theorem
     oblique = [direction_name(axis) for axis in axes if np.count_nonzero(axis) > 1]
     if self_consistent and oblique:
         warnings.append(
-            f"self-consistent runs along {', '.join(oblique)}: moments may drift off an axis that is not one of symmetry "
-            "and the run then does not converge; the protocol mae (force theorem) holds them"
+            f"self-consistent runs along {', '.join(oblique)}: moments may drift off an axis that is not one of "
+            "symmetry and the run then does not converge; the protocol mae (force theorem) holds them"
         )
     if self_consistent and has_vectors and len(axes) > 1:
         warnings.append(
@@ -141,13 +141,15 @@ def deck_cell(atoms: Atoms, *, name: str, protocol: Protocol) -> DeckCell:
     permutation = np.lexsort((site_ids, atoms.numbers))
     moments = starting_moments(atoms, protocol)[permutation]
     cell = np.array(atoms.cell, dtype=float)
+    fractional: NDArray[np.float64] = np.linalg.solve(cell.T, atoms.positions[permutation].T).T
     chosen = str(protocol.tags["kmesh"])
     mesh = k_mesh(cell, spacing=float(protocol.tags["kmesh_spacing"])) if chosen == "auto" else parse_mesh(chosen)
     symbols = tuple(str(symbol) for symbol in atoms.symbols[permutation])
     return DeckCell(
         name=name, permutation=permutation, site_ids=site_ids[permutation], symbols=symbols,
         elements=tuple(dict.fromkeys(symbols)), cell=cell,
-        fractional=np.linalg.solve(cell.T, atoms.positions[permutation].T).T,
+        # the last two digits of a double depend on the linear algebra library: equal cells must give equal decks
+        fractional=np.asarray(np.round(fractional, 14) + 0.0),
         moments=along_one_line(moments) if protocol.force_theorem else moments, k_mesh=mesh,
     )
 

@@ -22,6 +22,7 @@ from aet2dft.dft_inputs.deck_plan import DeckCell, Step
 from aet2dft.dft_inputs.directions import Direction
 from aet2dft.dft_inputs.protocol import Protocol
 from aet2dft.dft_inputs.pseudopotentials import Pseudopotential
+from aet2dft.dft_inputs.run_scripts import ARRAY_SCRIPT, array_script
 from aet2dft.errors import InputError, ParseError, ResourceError
 
 SCHEMA = 1
@@ -75,7 +76,7 @@ class Deck:
             "axis": None if self.axis is None else list(self.axis), "parent": self.parent,
             "calculation": self.calculation, "spin_orbit": self.spin_orbit,
             "files": {name: _sha256(text.encode()) for name, text in self.files.items()},
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,14 +95,14 @@ class VolumeDecks:
     """What a user should know before running them; equal for all volumes of a set."""
 
     def record(self) -> dict[str, Any]:
-        """What the decks contribute to the volume's row of the manifest."""
+        """Columns that the decks contribute to the volume's row of the manifest."""
         cell = self.cell
         return {
             "site_ids": cell.site_ids.tolist(), "permutation": cell.permutation.tolist(),
             "symbols": list(cell.symbols), "labels": list(self.labels), "cell": cell.cell.tolist(),
             "k_mesh": list(cell.k_mesh), "moments": cell.moments.tolist(),
             "moment_binning_error": self.moment_binning_error,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +127,8 @@ class DeckSet:
     """Settings of the verb."""
     frame: Mapping[str, Any] | None = None
     """Rotation (3, 3) from lattice to particle frame, origin (3,) Å, cubic_a Å."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know before running the decks."""
 
     def manifest(self) -> dict[str, Any]:
         """Everything but the texts, as plain values."""
@@ -140,7 +143,7 @@ class DeckSet:
             ],
             "volumes": [dict(volume) for volume in self.volumes],
             "jobs": [deck.record() for deck in self.decks],
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,11 +188,11 @@ class Manifest:
             checksum = content.pop("checksum")
             unchanged = content["schema"] == SCHEMA and _sha256(_manifest_text(content).encode()) == checksum
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ParseError(path, f"not a whole manifest ({error}); write the decks again or restore the file") from error
+            raise ParseError(path, f"not a whole manifest ({error}); restore it or write the decks again") from error
         if content["schema"] != SCHEMA:
             raise ParseError(path, f"schema {content['schema']}, this version reads {SCHEMA}; write the decks again")
         if not unchanged:
-            raise ParseError(path, "changed since it was written (its checksum differs); write the decks again or restore it")
+            raise ParseError(path, "changed since it was written (its checksum differs); restore it or write it again")
         _check_names(path, content)
         return cls(directory=directory, content=content)
 
@@ -225,7 +228,7 @@ def write(directory: Path, deck_set: DeckSet, *, overwrite: bool = False) -> Pat
             _remove_inputs(directory)
         _move(part, directory)
     except OSError as error:
-        raise ResourceError(f"{directory}: the decks cannot be written ({error}); free space or choose another folder") from error
+        raise ResourceError(f"{directory}: cannot be written ({error}); free space or take another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return directory / MANIFEST
@@ -255,7 +258,7 @@ def _check_names(path: Path, content: Mapping[str, Any]) -> None:
         raise ParseError(path, "a volume is there twice; every volume needs its own name")
     seen: set[str] = set()
     for job in content["jobs"]:
-        plain = all(_NAME.fullmatch(part) for part in (job["volume"], job["step"])) and all(map(_FILE.fullmatch, job["files"]))
+        plain = all(map(_NAME.fullmatch, (job["volume"], job["step"]))) and all(map(_FILE.fullmatch, job["files"]))
         if not plain or job["id"] != f"{job['volume']}/{job['step']}":
             raise ParseError(path, f"job {job['id']} has a name that is no folder or file name of a deck")
         if job["id"] in seen or job["volume"] not in volumes or job["parent"] not in {None, *seen}:
@@ -274,12 +277,12 @@ def _check_target(directory: Path, deck_set: DeckSet, *, overwrite: bool) -> Non
     if not overwrite:
         raise InputError(f"{directory} holds decks already; give --overwrite or another folder")
     files = {deck.id: deck.files for deck in deck_set.decks}
-    used = [folder for folder in _job_folders(directory) if not INPUTS.issuperset(os.listdir(folder))]
-    changed = [folder for folder in used if not _same_inputs(folder, files.get(f"{folder.parent.name}/{folder.name}", {}))]
-    pseudos = [p.file for p in deck_set.pseudopotentials if _digest_of(directory / "pseudo" / p.file) not in (None, p.sha256)]
-    if changed or (used and pseudos):
-        where = f"{changed[0].parent.name}/{changed[0].name}" if changed else f"pseudo/{pseudos[0]}"
-        raise InputError(f"{directory} holds outputs of different decks (first: {where}); write the new ones to another folder")
+    used = {f"{f.parent.name}/{f.name}": f for f in _job_folders(directory) if _names_in(f) - INPUTS}
+    pseudos = {f"pseudo/{p.file}": p.sha256 for p in deck_set.pseudopotentials}
+    changed = [job for job, folder in used.items() if not _same_inputs(folder, files.get(job, {}))]
+    changed += [name for name, digest in pseudos.items() if used and _digest_of(directory / name) not in (None, digest)]
+    if changed:
+        raise InputError(f"{directory} holds outputs of different decks (first: {changed[0]}); take another folder")
 
 
 def _job_folders(directory: Path) -> list[Path]:
@@ -288,15 +291,20 @@ def _job_folders(directory: Path) -> list[Path]:
 
 def _same_inputs(folder: Path, files: Mapping[str, str]) -> bool:
     """Whether a job folder holds just these input files; a new version of its script makes no other deck."""
-    there = INPUTS.intersection(os.listdir(folder)) - {SCRIPT}
-    return there == files.keys() - {SCRIPT} and all((folder / name).read_bytes() == files[name].encode() for name in there)
+    there = (_names_in(folder) & INPUTS) - {SCRIPT}
+    same = (_digest_of(folder / name) == _sha256(files.get(name, "").encode()) for name in there)
+    return there == files.keys() - {SCRIPT} and all(same)
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def _remove_inputs(directory: Path) -> None:
     """Take away the manifest first, then all decks; folders with outputs stay."""
     (directory / MANIFEST).unlink(missing_ok=True)
     for folder in _job_folders(directory):
-        for name in INPUTS.intersection(os.listdir(folder)):
+        for name in _names_in(folder) & INPUTS:
             (folder / name).unlink()
         for empty in (folder, folder.parent):
             if not any(empty.iterdir()):
@@ -312,8 +320,10 @@ def _stage(part: Path, deck_set: DeckSet, content: Mapping[str, Any]) -> None:
         folder = f"{part}/volumes/{deck.id}"
         os.makedirs(folder)  # noqa: PTH103  a Path per file costs more than the file
         for name, text in deck.files.items():
-            with open(f"{folder}/{name}", "wb", opener=_executable if name == SCRIPT else None) as stream:  # noqa: PTH123
+            with open(f"{folder}/{name}", "wb", opener=_executable if name == SCRIPT else None) as stream:
                 stream.write(text.encode())
+    n_volumes = len({deck.volume for deck in deck_set.decks})
+    (part / ARRAY_SCRIPT).write_text(array_script(n_volumes), encoding="utf-8", newline="")
     (part / "manifest.csv").write_text(_csv_text(content), encoding="utf-8", newline="")
     with (part / MANIFEST).open("w", encoding="utf-8", newline="") as stream:
         stream.write(_manifest_text({**content, "checksum": _sha256(_manifest_text(content).encode())}))
@@ -357,5 +367,5 @@ def _csv_text(content: Mapping[str, Any]) -> str:
             job["id"], job["volume"], job["step"], " ".join(map(str, job["axis"] or ())), job["parent"] or "",
             job["calculation"], str(job["spin_orbit"]).lower(), len(volume["site_ids"]),
             "x".join(map(str, volume["k_mesh"])), f"volumes/{job['id']}",
-        ))  # fmt: skip
+        ))
     return stream.getvalue()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aet2dft.dft_inputs.espresso_text import TextRecord, read_text
 from aet2dft.dft_inputs.espresso_xml import HARTREE, XmlRecord, read_xml
-from aet2dft.dft_inputs.moment_checks import collapsed_moment, drifted_axis
+from aet2dft.dft_inputs.moment_checks import magnetic_verdict
 from aet2dft.dft_inputs.output_files import OutputError, find_output, was_killed
 from aet2dft.dft_inputs.run_result import RunResult
 
@@ -132,6 +132,7 @@ def _result(text: TextRecord, xml: XmlRecord) -> RunResult:
         labels=xml.labels,
         moments=text.moments if text.moments.size and self_consistent else None,
         total_moment=_total_moment(text, xml) if self_consistent else None,
+        start_axis=xml.axis if xml.noncollinear else None,
         spin_orbit=xml.spin_orbit and not text.scalar_pseudo,
         noncollinear=xml.noncollinear,
         pseudo_md5=text.pseudo_md5,
@@ -185,17 +186,20 @@ def _verdict(
         return "failed", f"pw.x ended with exit status {exit_status} although its files look complete"
     if (xml.spin_orbit_asked and not xml.spin_orbit) or (xml.noncollinear and text.scalar_pseudo):
         return "no_spin_orbit", "a pseudopotential has no spin-orbit coupling; use fully relativistic ones"
-    return _magnetic_verdict(result, axis if axis is not None else xml.axis)
+    return magnetic_verdict(result, axis if axis is not None else xml.axis)
 
 
 def _contradiction(text: TextRecord, xml: XmlRecord) -> str:
     """Say why text and XML cannot be of one run, or nothing."""
+    not_self_consistent = xml.calculation in _NOT_SELF_CONSISTENT
     if abs(xml.occupation_sum - xml.n_electrons) > _ELECTRONS_LOST:
         return f"the occupations sum to {xml.occupation_sum:.6f} electrons instead of {xml.n_electrons:g}"
     if xml.printed_band_energy and abs(xml.printed_band_energy - xml.band_sum) > _SAME_ENERGY * HARTREE:
         return "the band energy in the XML file is not the sum of its eigenvalues"
     if text.version != xml.version:
         return f"the text is of pw.x {text.version}, the XML file of {xml.version}: two different runs"
+    if (xml.scf_converged and text.last_energy is None) or (not_self_consistent and text.last_energy is not None):
+        return "one of text and XML file is of a self-consistent run, the other is not: two different runs"
     if xml.scf_converged and _differ(text.last_energy, 2 * xml.energy / HARTREE, _SAME_ENERGY):
         return "text and XML file have different total energies: two different runs"
     if _differ(text.fermi_energy, xml.fermi_energy, _SAME_FERMI_ENERGY):
@@ -206,14 +210,3 @@ def _contradiction(text: TextRecord, xml: XmlRecord) -> str:
 def _differ(first: float | None, second: float | None, tolerance: float) -> bool:
     return first is not None and second is not None and abs(first - second) > tolerance
 
-
-def _magnetic_verdict(result: RunResult, axis: Sequence[float] | NDArray[np.float64] | None) -> tuple[str, str]:
-    if result.moments is not None:
-        collapsed = collapsed_moment(result.labels, result.moments)
-        if collapsed:
-            return "moment_collapsed", collapsed
-    if result.noncollinear and result.total_moment is not None and axis is not None:
-        drifted = drifted_axis(result.total_moment, axis)
-        if drifted:
-            return "axis_drifted", drifted
-    return "ok", ""

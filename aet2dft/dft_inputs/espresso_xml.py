@@ -148,7 +148,7 @@ def _ended_elements(stream: BinaryIO, name: str) -> Iterator[tuple[str, Element]
                 trail.pop()
     except DefusedXmlException as error:
         raise OutputError("failed", f"{name} declares a document type or entities, which pw.x never writes") from error
-    except ParseError as error:
+    except (ParseError, LookupError, ValueError) as error:  # the last two: an encoding that does not exist
         raise OutputError("incomplete", f"{name} is cut off or damaged: {error}") from error
 
 

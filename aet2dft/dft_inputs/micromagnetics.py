@@ -98,7 +98,7 @@ def write_ovf(
     if values.ndim == 3:
         values = values[..., None]
     if values.ndim != 4 or not values.size or len(labels) != values.shape[3]:
-        raise InputError(f"{title}: {len(labels)} labels for shape {np.shape(field)}, not (nx, ny, nz) or (nx, ny, nz, d)")
+        raise InputError(f"{title}: {len(labels)} labels for shape {np.shape(field)}, not (nx, ny, nz[, d])")
     if not np.isfinite(values).all():
         raise InputError(f"{title}: {(~np.isfinite(values)).sum()} values are not finite; set cells outside to zero")
     texts = {"Title": title, "valuelabels": " ".join(map(_word, labels)), "valueunits": _word(units)}
@@ -151,7 +151,7 @@ def read_ovf(path: Path) -> OvfField:
 
 
 def write_anisotropy(
-    directory: Path,
+    target: Path,
     k_uniaxial: ArrayLike,
     axis: ArrayLike,
     *,
@@ -165,8 +165,8 @@ def write_anisotropy(
 
     Parameters
     ----------
-    directory : Path
-        Folder, made where it is missing; gets ``anisotropy_k.ovf``, ``anisotropy_axis.ovf`` and ``mask.ovf``.
+    target : Path
+        File of the constant, ``map.ovf``; the axis and the mask go into ``map_axis.ovf`` and ``map_mask.ovf`` beside it.
     k_uniaxial : array_like
         (nx, ny, nz), J/m³, in E = −K (u·m)²; NaN marks the cells outside the particle.
     axis : array_like
@@ -194,16 +194,18 @@ def write_anisotropy(
         raise InputError(f"{wrong.sum()} cells have a K but no axis of length 1; give the axis of every cell with a K")
     texts = (ENERGY, "cells outside the particle: K = 0 and mask = 0", f"source: {source}", *comments)
     fields = (
-        ("anisotropy_k.ovf", np.where(inside, k, 0.0), "uniaxial anisotropy constant K", "J/m^3", ("K",)),
-        ("anisotropy_axis.ovf", np.where(inside[..., None], u, OUTSIDE_AXIS), "axis u", "1", ("u_x", "u_y", "u_z")),
-        ("mask.ovf", inside.astype(float), "mask: 1 in the particle, 0 outside", "1", ("mask",)),
+        ("", np.where(inside, k, 0.0), "uniaxial anisotropy constant K", "J/m^3", ("K",)),
+        ("_axis", np.where(inside[..., None], u, OUTSIDE_AXIS), "axis u", "1", ("u_x", "u_y", "u_z")),
+        ("_mask", inside.astype(float), "mask: 1 in the particle, 0 outside", "1", ("mask",)),
     )
-    for name, field, title, units, labels in fields:
+    written = []
+    for suffix, field, title, units, labels in fields:
+        written.append(target.with_name(f"{target.stem}{suffix}.ovf"))
         write_ovf(
-            directory / name, field, step=step, origin=origin, title=title, units=units, labels=labels,
+            written[-1], field, step=step, origin=origin, title=title, units=units, labels=labels,
             comments=texts, representation=representation,
         )
-    return tuple(directory / name for name, *_ in fields)
+    return tuple(written)
 
 
 def _header(

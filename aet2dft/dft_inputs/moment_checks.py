@@ -11,13 +11,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from aet2dft.dft_inputs.run_result import RunResult
+
 SMALLEST_MOMENT = {"Fe": 0.5}
 """Elements that always carry a local moment in these alloys, and the |m| in μB below which it has collapsed."""
 LARGEST_DRIFT = 5.0
 """Degrees between the total moment and the axis beyond which an energy no longer belongs to that axis."""
 _SMALLEST_TOTAL = 0.1
 """μB; the direction of a smaller total moment means nothing."""
-_LABEL = re.compile("|".join(SMALLEST_MOMENT))
+_ELEMENT = re.compile("|".join(SMALLEST_MOMENT))
+
+
+def magnetic_verdict(result: RunResult, axis: Sequence[float] | NDArray[np.float64] | None) -> tuple[str, str]:
+    """Status and reason of a converged run by its moments: ok, ``moment_collapsed`` or ``axis_drifted``.
+
+    Parameters
+    ----------
+    result : RunResult
+        Run with its moments, in the frame of the lattice.
+    axis : array_like, optional
+        Direction (3,) that the magnetization was asked to keep; without it the drift is not judged.
+    """
+    collapsed = "" if result.moments is None else collapsed_moment(result.labels, result.moments)
+    if collapsed:
+        return "moment_collapsed", collapsed
+    if not result.noncollinear or result.total_moment is None or axis is None:
+        return "ok", ""
+    drifted = drifted_axis(result.total_moment, axis)
+    return ("axis_drifted", drifted) if drifted else ("ok", "")
 
 
 def collapsed_moment(labels: Sequence[str], moments: NDArray[np.float64]) -> str:
@@ -32,7 +53,7 @@ def collapsed_moment(labels: Sequence[str], moments: NDArray[np.float64]) -> str
     """
     sizes = np.abs(moments) if moments.ndim == 1 else np.linalg.norm(moments, axis=1)
     for index, (label, size) in enumerate(zip(labels, sizes, strict=True)):
-        element = _LABEL.match(label)
+        element = _ELEMENT.match(label)
         if element is not None and size < SMALLEST_MOMENT[element.group()]:
             return f"the moment of {label} at site {index} is {size:.2f} μB: the run ended in another magnetic state"
     return ""

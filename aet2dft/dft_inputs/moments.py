@@ -71,12 +71,12 @@ def along_one_line(moments: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     if moments.ndim == 1:
         return moments
-    sizes = np.linalg.norm(moments, axis=1)
+    sizes: NDArray[np.float64] = np.linalg.norm(moments, axis=1)
     largest = int(np.argmax(sizes))
     if sizes[largest] == 0:
         return sizes
     direction = moments[largest] / sizes[largest]
-    along: NDArray[np.float64] = moments @ direction
+    along: NDArray[np.float64] = np.asarray(moments @ direction)
     if np.abs(moments - np.outer(along, direction)).max() > _PARALLEL:
         raise InputError(
             "the starting moments are not along one line, but the force theorem starts from a collinear run; "
@@ -151,7 +151,7 @@ def _in_order_of_appearance(
 
 def _nearest(points: NDArray[np.float64], centers: NDArray[np.float64]) -> NDArray[np.intp]:
     """Nearest center of the same element for every point; both are rows (element, moment...)."""
-    return np.argmin(_distances(points, centers), axis=1)
+    return np.asarray(np.argmin(_distances(points, centers), axis=1))
 
 
 def _distances(points: NDArray[np.float64], centers: NDArray[np.float64]) -> NDArray[np.float64]:

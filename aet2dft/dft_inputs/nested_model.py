@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from aet2dft.errors import InputError
 
 STARTS = (5.0, 8.0, 11.0)
-"""Å; radii from which the fit starts. One start alone ends in a side minimum now and then."""
+"""Å; radii from which the fit starts: with scattered data a single start may end in a side minimum."""
 SMALLEST_CUBE = 2
 """Unit cells along the edge of the 32-atom cube, whose MAE stands for the grain."""
 MIN_CUBES = 4

@@ -9,6 +9,7 @@ import gzip
 import math
 import signal
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,10 @@ class OutputError(Exception):
 def find_output(folder: Path, *names: str) -> Path | None:
     """First file of these names in a folder, plain before gzipped; None if there is none."""
     candidates = (folder / (name + ending) for name in names for ending in ("", ".gz"))
-    return next((path for path in candidates if path.is_file()), None)
+    try:
+        return next((path for path in candidates if path.is_file()), None)
+    except OSError as error:
+        raise OutputError("failed", f"{folder.name} cannot be read: {error.strerror}") from error
 
 
 @contextmanager
@@ -104,9 +108,9 @@ def _plain_tail(stream: BinaryIO, size: int) -> tuple[bytes, bool]:
 
 
 def _compressed_tail(stream: BinaryIO) -> tuple[bytes, bool]:
-    capped, tail, whole = Capped(stream), b"", True
+    capped, last = Capped(stream), deque[bytes](maxlen=TAIL // _CHUNK)
+    n_chunks = 0
     while chunk := capped.read():
-        tail += chunk
-        if len(tail) > TAIL:
-            tail, whole = tail[-TAIL:], False
-    return tail, whole
+        last.append(chunk)
+        n_chunks += 1
+    return b"".join(last), n_chunks == len(last)

@@ -94,7 +94,7 @@ def protocol_names() -> tuple[str, ...]:
 
 
 def load_protocol(name: str, *, code: str, changes: Mapping[str, str] | None = None) -> Protocol:
-    """A protocol of the package with some tags changed.
+    """Read a protocol of the package, with some tags changed.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tag
 
 
 def _canonical(key: str, types: Mapping[str, type], *, where: str) -> str:
-    """The tag that the user means: upper and lower case do not matter, elements may be new."""
+    """Find the tag that the user means: upper and lower case do not matter, elements may be new."""
     by_lower = {known.lower(): known for known in types}
     if key.lower() in by_lower:
         return by_lower[key.lower()]

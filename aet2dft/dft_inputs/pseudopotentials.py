@@ -53,7 +53,7 @@ class Pseudopotential:
     """Where it was read."""
 
     def content(self) -> bytes:
-        """The unpacked file."""
+        """Read the file, unpacked."""
         return _content(self.path)
 
 
@@ -65,7 +65,7 @@ def find(
     scalar: bool = True,
     functional: str = "PBE",
 ) -> tuple[Pseudopotential, ...]:
-    """The pseudopotentials that some elements need.
+    """Find the pseudopotentials that some elements need.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def find(
 def choose(
     pseudos: Sequence[Pseudopotential], element: str, *, spin_orbit: bool, force_theorem: bool = False
 ) -> Pseudopotential:
-    """The pseudopotential of an element for a step.
+    """Choose the pseudopotential of an element for a step.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def choose(
 
 
 def read_upf(path: Path) -> Pseudopotential:
-    """What the header of a UPF file (version 2, ``.gz`` or not) says.
+    """Read what the header of a UPF file (version 2, ``.gz`` or not) says.
 
     Raises
     ------
@@ -141,22 +141,23 @@ def read_upf(path: Path) -> Pseudopotential:
     content = _content(path)
     header = re.search(rb"<PP_HEADER\s([^>]*?)/?>", content)
     if header is None:
-        raise InputError(f"{path}: no PP_HEADER of a UPF file of version 2; convert it with upfconv.x of Quantum ESPRESSO")
+        raise InputError(f"{path}: no header of a UPF file of version 2; convert it with upfconv.x of Quantum ESPRESSO")
     text = header[1].decode("utf-8", errors="replace")
     given = {key: value.strip() for key, value in re.findall(r'(\w+)\s*=\s*"([^"]*)"', text)}
     try:
         return Pseudopotential(
-            file=path.name.removesuffix(".gz"), element=given["element"].capitalize(), relativistic=_true(given["has_so"]),
-            functional=_short_name(given["functional"]), kind=_KINDS[given["pseudo_type"].lower()],
-            z_valence=float(given["z_valence"].lower().replace("d", "e")),
-            sha256=hashlib.sha256(content).hexdigest(), md5=hashlib.md5(content, usedforsecurity=False).hexdigest(), path=path,
+            file=path.name.removesuffix(".gz"), element=given["element"].capitalize(),
+            relativistic=_true(given["has_so"]), functional=_short_name(given["functional"]),
+            kind=_KINDS[given["pseudo_type"].lower()], z_valence=float(given["z_valence"].lower().replace("d", "e")),
+            sha256=hashlib.sha256(content).hexdigest(),
+            md5=hashlib.md5(content, usedforsecurity=False).hexdigest(), path=path,
         )
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: the header of this UPF file lacks or garbles {error}; take an undamaged file") from error
+        raise InputError(f"{path}: its header lacks or garbles {error}; take an undamaged file") from error
 
 
 def _available(directory: Path | None, element: str) -> list[Pseudopotential]:
-    """The UPF files of an element in a folder: their names begin with its symbol, as those of all published sets do."""
+    """Read the UPF files of an element: names begin with its symbol, as those of all published sets do."""
     if directory is None:
         with as_file(files("aet2dft") / "data" / "pseudo") as folder:
             return _available(folder, element)
@@ -166,20 +167,21 @@ def _available(directory: Path | None, element: str) -> list[Pseudopotential]:
     paths = sorted(path for path in directory.iterdir() if name.fullmatch(path.name))
     if not paths:
         raise InputError(
-            f"{directory} holds no UPF file of {element} (named {element}*.UPF); add it, or give another folder with --pseudo-dir"
+            f"{directory} holds no UPF file of {element} (named {element}*.UPF); "
+            "add it, or give another folder with --pseudo-dir"
         )
     return [read_upf(path) for path in paths]
 
 
 def _only(pseudos: Sequence[Pseudopotential], element: str, *, relativistic: bool) -> Pseudopotential:
-    """The one file of an element with or without spin-orbit coupling."""
+    """Pick the one file of an element with or without spin-orbit coupling."""
     of_element = [pseudo for pseudo in pseudos if pseudo.element == element]
     matching = [pseudo for pseudo in of_element if pseudo.relativistic == relativistic]
     if len(matching) == 1:
         return matching[0]
     wanted = "fully relativistic" if relativistic else "scalar-relativistic"
     if matching:
-        raise InputError(f"{element} has {len(matching)} {wanted} UPF files ({_names(matching)}); keep one in the folder")
+        raise InputError(f"{element} has {len(matching)} {wanted} UPF files ({_names(matching)}); keep one of them")
     if of_element:
         raise InputError(f"{element} has no {wanted} UPF file, only {_names(of_element)}; add one of the same family")
     raise InputError(f"{element} has no pseudopotential among {_names(pseudos) or 'none at all'}; find it with `find`")
@@ -197,7 +199,7 @@ def _check_family(pair: Sequence[Pseudopotential], functional: str) -> None:
     if (first.kind, first.z_valence) != (last.kind, last.z_valence):
         raise InputError(
             f"{first.file} ({first.kind}, {first.z_valence:g} valence electrons) and {last.file} ({last.kind}, "
-            f"{last.z_valence:g}) are not of one family, the density of one is useless to the other; take two that match"
+            f"{last.z_valence:g}) are not of one family and cannot share a density; take two that match"
         )
 
 

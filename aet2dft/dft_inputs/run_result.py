@@ -84,6 +84,8 @@ class RunResult:
     """Site moments (N,) of a collinear or (N, 3) of a non-collinear run, Cartesian in the lattice frame, μB."""
     total_moment: NDArray[np.float64] | None = None
     """Total moment (3,), Cartesian in the lattice frame, μB; (0, 0, m) for a collinear run."""
+    start_axis: NDArray[np.float64] | None = None
+    """Unit vector (3,), lattice frame, along which the vector moments started; None if they had no one direction."""
     spin_orbit: bool = False
     """Whether the run says that spin-orbit coupling was on."""
     noncollinear: bool = False

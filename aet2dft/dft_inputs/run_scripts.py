@@ -38,13 +38,14 @@ keep_result() {
 }
 command=${AET2DFT_COMMAND:-pw.x}
 # a path with spaces is one program; anything else is a program and its arguments
+set -f
 if [ -x "$command" ]; then
     "$command" -in pw.in
 else
-    set -f
     $command -in pw.in
 fi < /dev/null > pw.out.part 2>&1
 status=$?
+set +f
 """
 
 _ESPRESSO_END = """\
@@ -69,11 +70,12 @@ _VASP_PARENT = """\
 """
 
 _VASP_CLEAN = """\
-rm -f exit_status OUTCAR OSZICAR vasprun.xml vasp.out CHGCAR WAVECAR POTCAR POTCAR.sha256
+rm -f exit_status OUTCAR OSZICAR vasprun.xml vasp.out CHGCAR WAVECAR
 """
 
 _VASP_POTCAR = """\
 # VASP_PP_PATH: folder that holds Fe_pv/POTCAR, or potpaw_PBE/Fe_pv/POTCAR
+rm -f POTCAR
 [ -n "$VASP_PP_PATH" ] || refuse "set VASP_PP_PATH to the folder of the POTCAR files"
 while read -r name; do
     potcar=$VASP_PP_PATH/$name/POTCAR
@@ -93,13 +95,14 @@ _VASP_RUN = """\
 command=${{AET2DFT_COMMAND:-{program}}}
 # one command serves all steps: vasp_std and vasp_ncl stand for each other
 case $command in *vasp_std | *vasp_ncl) command=${{command%vasp_*}}{program} ;; esac
+set -f
 if [ -x "$command" ]; then
     "$command"
 else
-    set -f
     $command
 fi < /dev/null > vasp.out 2>&1
 status=$?
+set +f
 """
 
 _VASP_END = """\
@@ -111,6 +114,28 @@ _END = """\
 echo "$status" > exit_status.part && mv exit_status.part exit_status
 exit "$status"
 """
+
+_ARRAY = """\
+#!/bin/sh
+# Runs the jobs of volume number N of manifest.csv, or without a number those of all; what ended well is left alone.
+# Slurm: sbatch --array=1-{count} {name}    PBS: qsub -J 1-{count} {name}    here: sh {name} [N]
+unset CDPATH
+cd -- "${{SLURM_SUBMIT_DIR:-${{PBS_O_WORKDIR:-$(dirname -- "$0")}}}}" || exit 3
+awk -F, -v task="${{SLURM_ARRAY_TASK_ID:-${{PBS_ARRAY_INDEX:-$1}}}}" '
+    NR > 1 && !($2 in number) {{ number[$2] = ++count }}
+    NR > 1 && (task == "" || number[$2] == task) {{ print $NF }}
+' manifest.csv | while read -r folder; do
+    [ "$(cat "$folder/exit_status" 2>/dev/null)" = 0 ] || sh "$folder/run.sh" < /dev/null
+done
+"""
+
+ARRAY_SCRIPT = "run_array.sh"
+"""Name of the script at the top of a deck folder."""
+
+
+def array_script(n_volumes: int) -> str:
+    """Script that runs the jobs of one volume, for the arrays of Slurm and PBS; reads ``manifest.csv`` beside it."""
+    return _ARRAY.format(count=max(n_volumes, 1), name=ARRAY_SCRIPT)
 
 
 def espresso_script(*, parent: str | None) -> str:
@@ -142,9 +167,9 @@ def vasp_script(*, parent: str | None, noncollinear: bool) -> str:
     program = "vasp_ncl" if noncollinear else "vasp_std"
     title = f"Runs {program} from the charge density of {parent}." if parent else f"Runs {program}."
     start = _START.format(title=title, program=program)
-    run = _VASP_POTCAR + _VASP_RUN.format(program=program)
+    run = _VASP_RUN.format(program=program)
     if parent is None:
-        return start + _VASP_CLEAN + run + _VASP_END + _END
+        return start + _VASP_POTCAR + _VASP_CLEAN + run + _VASP_END + _END
     check, copy = _VASP_PARENT.format(parent=parent), _VASP_COPY.format(parent=parent)
     end = _VASP_END.replace("WAVECAR", "WAVECAR CHGCAR")
-    return start + check + _VASP_CLEAN + copy + run + end + _END
+    return start + check + _VASP_POTCAR + _VASP_CLEAN + copy + run + end + _END

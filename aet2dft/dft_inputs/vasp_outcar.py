@@ -6,7 +6,7 @@ The verdict on a run, and the frame of the lattice, live with the reader of the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,71 +29,78 @@ _SYMBOL = re.compile(r"VRHFIN *= *([A-Z][a-z]?) *:")
 _COUNTS = re.compile(r"ions per type = *(.+)$", re.MULTILINE)
 _MESH = re.compile(r"generate k-points for: *(\d+) +(\d+) +(\d+)")
 _N_K_POINTS = re.compile(r"NKPTS = *(\d+)")
+_ROW = re.compile(r" *-?[\d.*]")
 _CELL_TITLE = "direct lattice vectors"
 _INPUT_POSITIONS_TITLE = "position of ions in cartesian coordinates"
 _POSITIONS_TITLE = "POSITION   "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OutcarValues:
+    """What a complete OUTCAR says; moments in the frame of SAXIS."""
+
+    whole: bool
+    """Whether the file was small enough to be read whole."""
+    calculation: str
+    """``scf``, ``nscf``, ``relax`` or ``vc-relax``."""
+    converged: bool
+    """Whether the last electronic loop reached EDIFF."""
+    relaxed: bool
+    """Whether the geometry reached EDIFFG."""
+    stopped_by_user: bool
+    """Whether a STOPCAR ended the run."""
+    noncollinear: bool
+    """Whether the spins were vectors."""
+    spin_orbit: bool
+    """Whether spin-orbit coupling was on."""
+    euler_angles: tuple[float, float] | None
+    """Angles α and β of SAXIS, radians, as VASP used them."""
+    energies: NDArray[np.float64]
+    """Free energies TOTEN (n,) of the ionic steps, eV."""
+    band_energy: float
+    """EBANDS, eV."""
+    smearing_energy: float
+    """EENTRO, eV."""
+    fermi_energy: float
+    """E-fermi, eV."""
+    n_electrons: float
+    """NELECT."""
+    k_mesh: tuple[int, int, int] | None
+    """Divisions of the mesh that VASP generated; None for a list of k-points."""
+    n_k_points: int
+    """NKPTS."""
+    labels: tuple[str, ...]
+    """Element of each atom (N)."""
+    input_cell: NDArray[np.float64]
+    """First cell (3, 3), Å."""
+    input_positions: NDArray[np.float64]
+    """First positions (N, 3), Å."""
+    cell: NDArray[np.float64]
+    """Last cell (3, 3), Å."""
+    positions: NDArray[np.float64]
+    """Last positions (N, 3), Å."""
+    moments: NDArray[np.float64] | None
+    """Site moments (N,) or (N, 3), μB; None if LORBIT was not set."""
+    total_moment: NDArray[np.float64] | None
+    """Total moment (1,) or (3,), μB; None without spins."""
+    cpu_seconds: float
+    """CPU time, s."""
+    wall_seconds: float
+    """Elapsed time, s."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcar:
-    """What an OUTCAR says; moments in the frame of SAXIS."""
+    """How one OUTCAR begins and ends."""
 
     version: str
     """Version of VASP; empty if the file ends before it."""
-    complete: bool
-    """Whether the file has its account of the time, the last thing that VASP writes."""
     fatal: str
     """VASP's own words before it gave up."""
     last_line: str
     """Last line that is not empty."""
-    whole: bool = True
-    """Whether the file was small enough to be read whole."""
-    calculation: str = ""
-    """``scf``, ``nscf``, ``relax`` or ``vc-relax``."""
-    converged: bool = False
-    """Whether the last electronic loop reached EDIFF."""
-    relaxed: bool = False
-    """Whether the geometry reached EDIFFG."""
-    stopped_by_user: bool = False
-    """Whether a STOPCAR ended the run."""
-    noncollinear: bool = False
-    """Whether the spins were vectors."""
-    spin_orbit: bool = False
-    """Whether spin-orbit coupling was on."""
-    euler_angles: tuple[float, float] | None = None
-    """Angles α and β of SAXIS, radians, as VASP used them."""
-    energies: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    """Free energies TOTEN (n,) of the ionic steps, eV."""
-    band_energy: float | None = None
-    """EBANDS, eV."""
-    smearing_energy: float | None = None
-    """EENTRO, eV."""
-    fermi_energy: float | None = None
-    """E-fermi, eV."""
-    n_electrons: float | None = None
-    """NELECT."""
-    k_mesh: tuple[int, int, int] | None = None
-    """Divisions of the mesh that VASP generated."""
-    n_k_points: int | None = None
-    """NKPTS."""
-    labels: tuple[str, ...] = ()
-    """Element of each atom (N)."""
-    input_cell: NDArray[np.float64] | None = None
-    """First cell (3, 3), Å."""
-    input_positions: NDArray[np.float64] | None = None
-    """First positions (N, 3), Å."""
-    cell: NDArray[np.float64] | None = None
-    """Last cell (3, 3), Å."""
-    positions: NDArray[np.float64] | None = None
-    """Last positions (N, 3), Å."""
-    moments: NDArray[np.float64] | None = None
-    """Site moments (N,) or (N, 3), μB."""
-    total_moment: NDArray[np.float64] | None = None
-    """Total moment (1,) or (3,), μB."""
-    cpu_seconds: float | None = None
-    """CPU time, s."""
-    wall_seconds: float | None = None
-    """Elapsed time, s."""
+    values: OutcarValues | None
+    """What it says; None unless it has its account of the time, the last thing that VASP writes."""
 
 
 def read_outcar(path: Path) -> Outcar:
@@ -111,45 +118,46 @@ def read_outcar(path: Path) -> Outcar:
     text, whole = read_ends(path)
     version = _VERSION.search(text)
     fatal = _FATAL.search(text)
-    cpu, elapsed = _CPU.search(text), _ELAPSED.search(text)
-    last_line = next((line.strip() for line in reversed(text[-2000:].split("\n")) if line.strip()), "")
-    start = {"version": version.group(1) if version else "", "fatal": fatal.group(1).strip() if fatal else ""}
-    if "General timing and accounting" not in text or cpu is None or elapsed is None:
-        return Outcar(**start, last_line=last_line, complete=False)
+    accounted = "General timing and accounting" in text and _CPU.search(text) and _ELAPSED.search(text)
+    return Outcar(
+        version=version.group(1) if version else "",
+        fatal=fatal.group(1).strip() if fatal else "",
+        last_line=next((line.strip() for line in reversed(text[-2000:].split("\n")) if line.strip()), ""),
+        values=_values(text, whole=whole) if accounted and not fatal else None,
+    )
+
+
+def _values(text: str, *, whole: bool) -> OutcarValues:
     header = text[: text.find("Iteration ")]
     labels = _labels(header)
-    spins = _flag(header, "LNONCOLLINEAR")
-    loop = text[max((match.start() for match in _FIRST_ITERATION.finditer(text)), default=len(text)) :]
+    vectors = _flag(header, "LNONCOLLINEAR")
+    last_loop = text[max((match.start() for match in _FIRST_ITERATION.finditer(text)), default=len(text)) :]
     totals = _TOTAL_MOMENT.findall(text)
-    mesh = _MESH.search(header)
-    return Outcar(
-        **start,
-        last_line=last_line,
-        complete=True,
+    return OutcarValues(
         whole=whole,
         calculation=_calculation(header),
-        converged="aborting loop because EDIFF is reached" in loop and "EDIFF was not reached" not in loop,
+        converged="aborting loop because EDIFF is reached" in last_loop and "EDIFF was not reached" not in last_loop,
         relaxed="reached required accuracy - stopping structural energy minimisation" in text,
         stopped_by_user="soft stop encountered" in text or "hard stop encountered" in text,
-        noncollinear=spins,
+        noncollinear=vectors,
         spin_orbit=_flag(header, "LSORBIT"),
         euler_angles=_euler_angles(text),
-        energies=np.array([number(value, "TOTEN") for value in _ENERGY.findall(text)]),
+        energies=_energies(text),
         band_energy=_last(_BAND_ENERGY, text, "EBANDS"),
         smearing_energy=_last(_SMEARING_ENERGY, text, "EENTRO"),
         fermi_energy=_last(_FERMI, text, "E-fermi"),
         n_electrons=number(_tag(header, "NELECT"), "NELECT"),
-        k_mesh=(int(mesh[1]), int(mesh[2]), int(mesh[3])) if mesh else None,
-        n_k_points=int(_required(_N_K_POINTS, header, "NKPTS")),
+        k_mesh=_mesh(header),
+        n_k_points=int(_last(_N_K_POINTS, header, "NKPTS")),
         labels=labels,
-        input_cell=_rows(header, header.find(_CELL_TITLE), 3, "the cell")[:, :3],
-        input_positions=_rows(header, header.find(_INPUT_POSITIONS_TITLE), len(labels), "the first positions")[:, :3],
-        cell=_rows(text, text.rfind(_CELL_TITLE), 3, "the cell")[:, :3],
-        positions=_rows(text, text.rfind(_POSITIONS_TITLE), len(labels), "the positions")[:, :3],
-        moments=_moments(text, len(labels), vectors=spins),
+        input_cell=_rows(header, header.find(_CELL_TITLE), 3, "the cell"),
+        input_positions=_rows(header, header.find(_INPUT_POSITIONS_TITLE), len(labels), "the first positions"),
+        cell=_rows(text, text.rfind(_CELL_TITLE), 3, "the cell"),
+        positions=_rows(text, text.rfind(_POSITIONS_TITLE), len(labels), "the positions"),
+        moments=_moments(text, len(labels), vectors=vectors),
         total_moment=_numbers(totals[-1], "the total magnetization") if totals else None,
-        cpu_seconds=number(cpu.group(1), "the CPU time"),
-        wall_seconds=number(elapsed.group(1), "the elapsed time"),
+        cpu_seconds=_last(_CPU, text, "the CPU time"),
+        wall_seconds=_last(_ELAPSED, text, "the elapsed time"),
     )
 
 
@@ -172,13 +180,6 @@ def _calculation(header: str) -> str:
     return "nscf" if number(_tag(header, "ICHARG"), "ICHARG") >= 10 else "scf"
 
 
-def _required(pattern: re.Pattern[str], text: str, what: str) -> str:
-    match = pattern.search(text)
-    if match is None:
-        raise OutputError("failed", f"OUTCAR does not say {what}")
-    return match.group(1)
-
-
 def _last(pattern: re.Pattern[str], text: str, what: str) -> float:
     values = pattern.findall(text)
     if not values:
@@ -190,6 +191,18 @@ def _numbers(text: str, what: str) -> NDArray[np.float64]:
     return np.array([number(word, what) for word in text.split()])
 
 
+def _energies(text: str) -> NDArray[np.float64]:
+    energies = np.array([number(value, "TOTEN") for value in _ENERGY.findall(text)])
+    if not energies.size:
+        raise OutputError("failed", "OUTCAR does not say TOTEN")
+    return energies
+
+
+def _mesh(header: str) -> tuple[int, int, int] | None:
+    match = _MESH.search(header)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
 def _euler_angles(text: str) -> tuple[float, float] | None:
     match = _EULER.search(text)
     return (number(match[1], "ALPHA"), number(match[2], "BETA")) if match else None
@@ -197,25 +210,27 @@ def _euler_angles(text: str) -> tuple[float, float] | None:
 
 def _labels(header: str) -> tuple[str, ...]:
     symbols = _SYMBOL.findall(header)
-    counts = _numbers(_required(_COUNTS, header, "how many ions each type has"), "ions per type").astype(int)
-    if len(symbols) != len(counts):
-        raise OutputError("failed", f"OUTCAR names {len(symbols)} elements for {len(counts)} types of ions")
-    return tuple(symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count))
+    counts = _COUNTS.search(header)
+    numbers = [int(number(word, "ions per type")) for word in counts.group(1).split()] if counts else []
+    if not symbols or len(symbols) != len(numbers) or sum(numbers) > len(header):
+        raise OutputError("failed", f"OUTCAR names {len(symbols)} elements for {len(numbers)} types of ions")
+    return tuple(symbol for symbol, n in zip(symbols, numbers, strict=True) for _ in range(n))
 
 
-def _rows(text: str, start: int, n: int, what: str) -> NDArray[np.float64]:
-    """Numbers (n, columns) of the `n` lines below a title; lines of dashes and of words between do not count."""
+def _rows(text: str, start: int, n: int, what: str, column: slice | int = slice(3)) -> NDArray[np.float64]:
+    """Columns of the `n` rows of numbers below a title; lines of words or dashes above the first do not count."""
     rows: list[NDArray[np.float64]] = []
-    # a title that is missing gives no lines; a row has at most 200 characters
+    # a title that is missing gives no rows; the tables have no row of more than 200 characters
     for line in text[start : start + 200 * (n + 6)].split("\n")[1:] if start >= 0 else ():
-        words = line.split()
-        if len(rows) == n or (rows and not words):
-            break
-        if words and re.match(r"-?[\d.*]", words[0]) and set(words[0]) != {"-"}:
+        if _ROW.match(line):
             rows.append(_numbers(line, what))
+        elif rows:
+            break
+        if len(rows) == n:
+            break
     if len(rows) != n or len({row.size for row in rows}) != 1 or rows[0].size < 3:
         raise OutputError("failed", f"OUTCAR does not hold {what} as {n} rows of numbers")
-    return np.array(rows)
+    return np.array(rows)[:, column]
 
 
 def _moments(text: str, n: int, *, vectors: bool) -> NDArray[np.float64] | None:
@@ -223,5 +238,5 @@ def _moments(text: str, n: int, *, vectors: bool) -> NDArray[np.float64] | None:
     starts = [text.rfind(f"magnetization ({component})") for component in ("xyz" if vectors else "x")]
     if min(starts) < 0:
         return None
-    tables = [_rows(text, start, n, "the moments")[:, -1] for start in starts]
+    tables = [_rows(text, start, n, "the moments", -1) for start in starts]
     return np.column_stack(tables) if vectors else tables[0]

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.dft_inputs.directions import euler_rotation, saxis_rotation
-from aet2dft.dft_inputs.moment_checks import collapsed_moment, drifted_axis
-from aet2dft.dft_inputs.output_files import OutputError, find_output, number, was_killed
+from aet2dft.dft_inputs.moment_checks import magnetic_verdict
+from aet2dft.dft_inputs.output_files import OutputError, find_output, number, read_ends, was_killed
 from aet2dft.dft_inputs.run_result import RunResult
-from aet2dft.dft_inputs.vasp_outcar import Outcar, read_outcar
+from aet2dft.dft_inputs.vasp_outcar import Outcar, OutcarValues, read_outcar
 
 _SAXIS = re.compile(r"^\s*SAXIS\s*=\s*(\S+)\s+(\S+)\s+([^\s;#!]+)", re.MULTILINE | re.IGNORECASE)
 _SPIN_ORBIT_ASKED = re.compile(r"^\s*LSORBIT\s*=\s*\.?T", re.MULTILINE | re.IGNORECASE)
@@ -53,12 +53,12 @@ def parse(folder: Path, *, exit_status: int | None = None, axis: Sequence[float]
     outcar = None
     try:
         outcar = read_outcar(_outcar_file(folder))
-        _require_end(outcar, exit_status)
-        result = _result(folder, outcar)
+        values = _complete(outcar, exit_status)
+        result = _result(folder, outcar.version, values)
     except OutputError as error:
         version = outcar.version if outcar else ""
         return RunResult(status=error.status, reason=error.reason, code="vasp", version=version)
-    return result.judged(*_verdict(folder, outcar, result, exit_status, axis))
+    return result.judged(*_verdict(folder, values, result, exit_status, axis))
 
 
 def _outcar_file(folder: Path) -> Path:
@@ -67,68 +67,67 @@ def _outcar_file(folder: Path) -> Path:
         return found
     if not folder.is_dir():
         raise OutputError("missing", f"there is no folder {folder.name}")
-    if find_output(folder, "vasprun.xml", "OSZICAR", "OUTCAR.part") is not None:
+    if find_output(folder, "vasprun.xml", "OSZICAR", "vasp.out") is not None:
         raise OutputError("incomplete", "the run began but left no OUTCAR")
     raise OutputError("not_started", "no output yet")
 
 
-def _require_end(outcar: Outcar, exit_status: int | None) -> None:
-    """Raise OutputError unless the run ended by itself and without an error."""
+def _complete(outcar: Outcar, exit_status: int | None) -> OutcarValues:
+    """Values of the OUTCAR; raise OutputError unless the run ended by itself and without an error."""
     if outcar.fatal:
         raise OutputError("failed", outcar.fatal)
-    if outcar.complete:
-        return
+    if outcar.values is not None:
+        return outcar.values
     where = f"OUTCAR ends with {outcar.last_line!r}" if outcar.last_line else "OUTCAR is empty"
     if exit_status and not was_killed(exit_status):
         raise OutputError("failed", f"VASP ended with exit status {exit_status}; {where}")
     raise OutputError("incomplete", f"{where}, not with its account of the time")
 
 
-def _result(folder: Path, outcar: Outcar) -> RunResult:
+def _result(folder: Path, version: str, values: OutcarValues) -> RunResult:
     """Numbers of a complete run, before any verdict."""
-    if not outcar.energies.size or outcar.band_energy is None or outcar.smearing_energy is None:
-        raise OutputError("failed", "OUTCAR has no free energy")
-    rotation = _saxis_frame(folder, outcar)
-    warnings = [f"untested_version: VASP {outcar.version}; the reader is written from the documentation only"]
+    rotation = _saxis_frame(folder, values)
+    warnings = [f"untested_version: VASP {version}; the reader is written from the documentation only"]
     if rotation is None:
         warnings.append("saxis_unknown: no Euler angles in OUTCAR and no INCAR; the moments are left out")
-    if not outcar.whole:
+    if not values.whole:
         warnings.append("ionic_steps_skipped: OUTCAR is huge; the energies of its ionic steps are left out")
     return RunResult(
         status="ok",
         code="vasp",
-        version=outcar.version,
-        calculation=outcar.calculation,
-        energy=float(outcar.energies[-1]),
-        ionic_energies=outcar.energies if outcar.whole else np.empty(0),
-        band_energy=outcar.band_energy,
-        smearing_energy=outcar.smearing_energy,
-        free_band_energy=outcar.band_energy + outcar.smearing_energy,
-        fermi_energy=outcar.fermi_energy,
-        n_electrons=outcar.n_electrons,
-        k_mesh=outcar.k_mesh,
-        n_k_points=outcar.n_k_points,
-        cell=outcar.cell,
-        positions=outcar.positions,
-        input_cell=outcar.input_cell,
-        input_positions=outcar.input_positions,
-        labels=outcar.labels,
-        moments=_in_lattice_frame(outcar.moments, rotation),
-        total_moment=_total_moment(outcar, rotation),
-        spin_orbit=outcar.spin_orbit,
-        noncollinear=outcar.noncollinear,
-        cpu_seconds=outcar.cpu_seconds,
-        wall_seconds=outcar.wall_seconds,
+        version=version,
+        calculation=values.calculation,
+        energy=float(values.energies[-1]),
+        ionic_energies=values.energies if values.whole else np.empty(0),
+        band_energy=values.band_energy,
+        smearing_energy=values.smearing_energy,
+        free_band_energy=values.band_energy + values.smearing_energy,
+        fermi_energy=values.fermi_energy,
+        n_electrons=values.n_electrons,
+        k_mesh=values.k_mesh,
+        n_k_points=values.n_k_points,
+        cell=values.cell,
+        positions=values.positions,
+        input_cell=values.input_cell,
+        input_positions=values.input_positions,
+        labels=values.labels,
+        moments=_in_lattice_frame(values.moments, rotation),
+        total_moment=_total_moment(values, rotation),
+        start_axis=rotation[:, 2] if values.noncollinear and rotation is not None else None,
+        spin_orbit=values.spin_orbit,
+        noncollinear=values.noncollinear,
+        cpu_seconds=values.cpu_seconds,
+        wall_seconds=values.wall_seconds,
         warnings=tuple(warnings),
     )
 
 
-def _saxis_frame(folder: Path, outcar: Outcar) -> NDArray[np.float64] | None:
+def _saxis_frame(folder: Path, values: OutcarValues) -> NDArray[np.float64] | None:
     """Rotation (3, 3) from the frame of SAXIS to that of the lattice; None if nothing tells it."""
-    if not outcar.noncollinear:
+    if not values.noncollinear:
         return np.eye(3)
-    if outcar.euler_angles is not None:
-        return euler_rotation(*outcar.euler_angles)
+    if values.euler_angles is not None:
+        return euler_rotation(*values.euler_angles)
     incar = _incar(folder)
     if incar is None:
         return None
@@ -137,8 +136,8 @@ def _saxis_frame(folder: Path, outcar: Outcar) -> NDArray[np.float64] | None:
 
 
 def _incar(folder: Path) -> str | None:
-    path = folder / "INCAR"
-    return path.read_text(encoding="latin-1") if path.is_file() else None
+    path = find_output(folder, "INCAR")
+    return read_ends(path)[0] if path is not None else None
 
 
 def _in_lattice_frame(
@@ -149,33 +148,27 @@ def _in_lattice_frame(
     return None if rotation is None else moments @ rotation.T
 
 
-def _total_moment(outcar: Outcar, rotation: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-    total = outcar.total_moment
+def _total_moment(values: OutcarValues, rotation: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    total = values.total_moment
     if total is None or rotation is None:
         return None
     vector = total if total.size == 3 else np.array([0.0, 0.0, total[0]])
-    return rotation @ vector if outcar.noncollinear else vector
+    return rotation @ vector if values.noncollinear else vector
 
 
 def _verdict(
-    folder: Path, outcar: Outcar, result: RunResult, exit_status: int | None, axis: Sequence[float] | None
+    folder: Path, values: OutcarValues, result: RunResult, exit_status: int | None, axis: Sequence[float] | None
 ) -> tuple[str, str]:
     """Status and reason of a run whose OUTCAR is complete; the first thing that is wrong decides."""
-    if outcar.stopped_by_user:
+    if values.stopped_by_user:
         return "incomplete", "a STOPCAR ended the run"
-    if not outcar.converged:
+    if not values.converged:
         return "not_converged", "the last electronic loop did not reach EDIFF; raise NELM or change the mixing"
-    if outcar.calculation in ("relax", "vc-relax") and not outcar.relaxed:
+    if values.calculation in ("relax", "vc-relax") and not values.relaxed:
         return "not_relaxed", "the geometry did not reach EDIFFG; restart from CONTCAR"
     if exit_status:
         return "failed", f"VASP ended with exit status {exit_status} although OUTCAR looks complete"
     incar = _incar(folder)
-    if incar is not None and _SPIN_ORBIT_ASKED.search(incar) and not outcar.spin_orbit:
+    if incar is not None and _SPIN_ORBIT_ASKED.search(incar) and not values.spin_orbit:
         return "no_spin_orbit", "INCAR asks for LSORBIT, but VASP ran without; start vasp_ncl"
-    collapsed = "" if result.moments is None else collapsed_moment(result.labels, result.moments)
-    if collapsed:
-        return "moment_collapsed", collapsed
-    drifted = ""
-    if result.noncollinear and result.total_moment is not None and axis is not None:
-        drifted = drifted_axis(result.total_moment, axis)
-    return ("axis_drifted", drifted) if drifted else ("ok", "")
+    return magnetic_verdict(result, axis)

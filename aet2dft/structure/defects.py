@@ -69,8 +69,8 @@ def is_antisite(crystal: Crystal, variant: NDArray[np.int32] | int) -> NDArray[n
 
 
 def corrected(fraction: float, species_error: float) -> float:
-    """Antisite fraction freed of wrongly measured species, (p - eta) / (1 - 2 eta), not below zero."""
-    return max(0.0, (fraction - species_error) / (1.0 - 2.0 * species_error))
+    """Antisite fraction freed of wrongly measured species, (p - eta) / (1 - 2 eta), not below zero; NaN stays NaN."""
+    return float(np.maximum(0.0, (fraction - species_error) / (1.0 - 2.0 * species_error)))
 
 
 def antisite_profile(crystal: Crystal, labels: Labels, grain: NDArray[np.int32], number: int, *, free_surface: bool) -> AntisiteProfile:

@@ -9,6 +9,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from aet2dft.atoms import require
 from aet2dft.errors import InputError
 from aet2dft.structure import _kernels
 from aet2dft.structure.neighbors import SiteGrid, shell_vectors
@@ -22,8 +23,8 @@ MAX_CELL_SHEAR = 8.0
 """A best-fit cell with lengths beyond this ratio or angles beyond 90 ± this many degrees is not fcc."""
 MAX_RESIDUAL = 0.22
 """Largest rms distance of indexed atoms from their sites, in nearest-neighbor distances."""
-SEED_RESIDUAL = 0.25
-"""Largest rms misfit of the twelve neighbors of a seed, in nearest-neighbor distances."""
+SEED_RESIDUAL = 0.2
+"""Largest rms misfit of the neighbors of a seed, in nearest-neighbor distances; hcp has 0.25 (three of twelve miss)."""
 _REFIT_EVERY = 3
 
 
@@ -164,7 +165,7 @@ def _march(points: NDArray[np.float64], spacing: float, tolerance: float) -> tup
         site[new], indexed[new] = sites, True
         atom_at[tuple((sites + reach).T)] = new
         if step % _REFIT_EVERY == 0 and indexed.sum() > 30:
-            half = _affine_fit(points[indexed], site[indexed])[0]
+            half = affine_fit(points[indexed], site[indexed])[0]
     members = np.flatnonzero(indexed)
     return members, site[members]
 
@@ -203,7 +204,7 @@ def _nearest_free(
     return atom[keep], candidates[keep]
 
 
-def _affine_fit(points: NDArray[np.float64], site: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def affine_fit(points: NDArray[np.float64], site: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Half-cell vectors as rows (3, 3) and origin (3,) of the least-squares lattice, r = n H + t."""
     n = site.astype(np.float64)
     mean_n, mean_r = n.mean(axis=0), points.mean(axis=0)
@@ -282,10 +283,19 @@ def _finish(
     return result, tuple(fits)
 
 
+def fit_lattice(atoms: Atoms, lattice: int = 1) -> LatticeFit:
+    """The fit of one lattice from the arrays ``site`` and ``lattice`` that `index_lattice` left on the atoms."""
+    require(atoms, "site", "lattice")
+    own = atoms.arrays["lattice"] == lattice
+    if own.sum() < 4:
+        raise InputError(f"no lattice {lattice}: the atoms are on lattices 1 to {atoms.arrays['lattice'].max()}")
+    return _fit(atoms.positions[own], atoms.arrays["site"][own], lattice, nearest_neighbor_distance(atoms.positions), None)
+
+
 def _fit(
     points: NDArray[np.float64], site: NDArray[np.int32], number: int, spacing: float, reference: NDArray[np.float64] | None
 ) -> LatticeFit:
-    half, origin = _affine_fit(points, site)
+    half, origin = affine_fit(points, site)
     cubic_a, rotation, cubic_origin = _cubic_fit(points, site)
     triclinic = points - site @ half - origin
     cubic = points - 0.5 * cubic_a * site @ rotation.T - cubic_origin

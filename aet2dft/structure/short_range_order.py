@@ -28,6 +28,8 @@ class WarrenCowley:
     """(n_shells,): only centers whose shell is complete; concentration of those same atoms."""
     all_sigma: NDArray[np.float64]
     """(n_shells,): standard error of `all_atoms` for independent bonds."""
+    pooled: NDArray[np.float64]
+    """(n_shells,): unlike bonds of all atoms against chance, whatever the center; equal for both roles."""
     n_full: NDArray[np.int64]
     """(n_shells,): centers of `full_shells`, of any species."""
 
@@ -64,7 +66,7 @@ def warren_cowley(crystals: tuple[Crystal, ...], atoms: Atoms, *, n_shells: int 
             found.append(
                 WarrenCowley(
                     center=center, other=other, all_atoms=np.array([a for a, _ in every]), full_shells=np.array(full),
-                    all_sigma=np.array([s for _, s in every]), n_full=np.array([c.sum() for _, _, _, c in shells], dtype=np.int64),
+                    all_sigma=np.array([s for _, s in every]), pooled=np.array([_pooled(b, c, i, j) for b, c, _, _ in shells]), n_full=np.array([c.sum() for _, _, _, c in shells], dtype=np.int64),
                 )  # fmt: skip
             )
     return tuple(found)
@@ -77,6 +79,14 @@ def _alpha(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: i
         return float("nan"), float("nan")
     p = bonds[i, j] / total
     return float(1.0 - p / concentration), float(np.sqrt(p * (1 - p) / total) / concentration)
+
+
+def _pooled(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: int) -> float:
+    """1 - (i-j bonds) / (2 c_i c_j bonds), whatever the center."""
+    total, all_atoms = bonds.sum(), counts.sum()
+    if total == 0 or not counts[i] or not counts[j]:
+        return float("nan")
+    return float(1.0 - (bonds[i, j] + bonds[j, i]) / total / (2.0 * counts[i] * counts[j] / all_atoms**2))
 
 
 def _count(

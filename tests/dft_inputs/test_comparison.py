@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from aet2dft.dft_inputs.comparison import compare
+from aet2dft.errors import InputError
 from ase import Atoms
 from ase.build import bulk
+from ase.geometry import find_mic
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-
-from aet2dft.dft_inputs.comparison import compare
-from aet2dft.errors import InputError
 
 CELLS = {
     "cubic": np.eye(3) * 7.75,
@@ -74,19 +74,32 @@ def test_the_offset_is_the_mean_displacement(seed, cell):
     assert_allclose(comparison.offset, displacements.mean(axis=0), atol=1e-9)
 
 
-def test_a_shift_by_half_the_cell_leaves_no_displacement():
-    measured = volume()
-    relaxed = moved(measured, np.array([7.75 / 2, 7.75 / 2, 0.0]) + centered(random_displacements(1, 0.02)))
+def test_a_shift_by_half_the_cell_that_splits_the_atoms_between_two_images_is_an_offset():
+    measured = moved(volume(), np.array([7.75 / 8, 0.0, 0.0]))  # no atom on the border: exactly half of them is wrapped
+    displacements = np.where(np.arange(32) % 2, 0.01, -0.01)[:, None] * [1.0, 0.0, 0.0]
+    relaxed = moved(measured, displacements + np.array([7.75 / 2, 0.0, 0.0]))
     relaxed.wrap()
-    _, comparison = compare(measured, relaxed)
-    assert comparison.max_displacement < 0.1
+    result, comparison = compare(measured, relaxed)
+    assert_allclose(result.arrays["relaxation"], displacements, atol=1e-9)
+    assert abs(comparison.offset[0]) == pytest.approx(7.75 / 2)
+
+
+@given(seed=seeds, cell=cells)
+def test_even_for_scattered_atoms_the_rest_is_of_minimum_images_and_of_mean_zero(seed, cell):
+    scattered = np.random.default_rng(seed).uniform(-1, 1, size=(32, 3)) @ CELLS[cell]
+    result, comparison = compare(volume(cell), moved(volume(cell), scattered))
+    rest = result.arrays["relaxation"]
+    assert_allclose(rest.mean(axis=0), 0.0, atol=1e-9)
+    assert_allclose(find_mic(rest, CELLS[cell])[1], np.linalg.norm(rest, axis=1), atol=1e-6)
+    multiple = np.linalg.solve(CELLS[cell].T, (scattered - comparison.offset - rest).T)
+    assert_allclose(multiple, np.rint(multiple), atol=1e-9)
 
 
 def test_one_atom_that_left_does_not_spoil_the_images_of_the_others():
     measured = volume()
     displacements = np.zeros((32, 3))
     displacements[5] = [3.5, 0.0, 0.0]
-    _, comparison = compare(measured, moved(measured, displacements + [3.0, 0.0, 0.0]))
+    _, comparison = compare(measured, moved(measured, displacements + np.array([3.0, 0.0, 0.0])))
     assert comparison.max_index == 5
     assert comparison.max_displacement == pytest.approx(3.5 * 31 / 32)
 
@@ -119,9 +132,8 @@ def test_displacements_are_told_apart_by_species():
     displacements = np.where(is_iron, 0.3, 0.1)[:, None] * np.where(np.arange(32) % 2, 1, -1)[:, None] * [1.0, 0.0, 0.0]
     offset = displacements.mean(axis=0)
     _, comparison = compare(measured, moved(measured, displacements))
-    expected = {
-        name: np.sqrt(((displacements - offset)[mask] ** 2).sum(axis=1).mean()) for name, mask in (("Fe", is_iron), ("Pt", ~is_iron))
-    }
+    squared = ((displacements - offset) ** 2).sum(axis=1)
+    expected = {"Fe": np.sqrt(squared[is_iron].mean()), "Pt": np.sqrt(squared[~is_iron].mean())}
     assert comparison.rmsd_by_species == pytest.approx(expected)
     assert comparison.rms_by_axis[1] == pytest.approx(0.0, abs=1e-12)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from aet2dft.dft_inputs.nested_model import fit_nested, nested_mae, sphere_in_cube
+from aet2dft.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
-
-from aet2dft.dft_inputs.nested_model import fit_nested, nested_mae, sphere_in_cube
-from aet2dft.errors import InputError
 
 A = 3.875
 CELLS = np.arange(2, 8)
@@ -34,7 +35,7 @@ def by_integration(radius, edge):
     ends = [0.0, *sorted(breaks), min(h, radius)]
     pieces = (
         quad(lambda z: area_in_square(np.sqrt(max(radius**2 - z**2, 0.0)), h), low, high, epsabs=1e-12, epsrel=1e-12)[0]
-        for low, high in zip(ends[:-1], ends[1:], strict=True)
+        for low, high in pairwise(ends)
     )
     return 8 * sum(pieces)
 
@@ -111,14 +112,43 @@ def test_noisy_cubes_give_the_radius_back_and_the_errors_say_how_well(radius, sp
     assert k12.std() == pytest.approx(spread_k12, rel=0.35)
     assert np.median([fit.radius_sigma for fit in fits]) == pytest.approx(spread, rel=0.2)
     assert np.median([fit.k12_sigma for fit in fits]) == pytest.approx(spread_k12, rel=0.2)
+    if radius > np.sqrt(3) * A:  # the 32-atom cube then lies on the curve: six cubes, three degrees of freedom
+        assert np.mean([2 * fit.rms**2 for fit in fits]) == pytest.approx(NOISE**2, rel=0.3)
 
 
-def test_errors_from_the_misfit_agree_with_the_noise_on_average():
+@pytest.mark.parametrize(("k10", "freedom"), [(None, 3), (K10, 4)])
+def test_without_a_known_error_the_misfit_gives_it(k10, freedom):
     rng = np.random.default_rng(5)
-    exact = nested_mae(CELLS * A, radius=9.0, k10=K10, k12=K12)
-    fits = [fit_nested(CELLS, exact + rng.normal(0, NOISE, 6), cubic_a=A) for _ in range(60)]
-    known = fit_nested(CELLS, exact, cubic_a=A, sigma=NOISE)
-    assert np.sqrt(np.mean([f.radius_sigma**2 for f in fits])) == pytest.approx(known.radius_sigma, rel=0.25)
+    noisy = nested_mae(CELLS * A, radius=9.0, k10=K10, k12=K12) + rng.normal(0, NOISE, 6)
+    known, unknown = (fit_nested(CELLS, noisy, cubic_a=A, k10=k10, sigma=sigma) for sigma in (NOISE, None))
+    ratio = np.sqrt(6 / freedom) * unknown.rms / NOISE
+    assert unknown.radius_sigma == pytest.approx(ratio * known.radius_sigma)
+    assert unknown.k12_sigma == pytest.approx(ratio * known.k12_sigma)
+
+
+def best_misfit(values):
+    """Smallest rms misfit over a fine grid of radii, each with the best MAE outside."""
+    found = []
+    for radius in np.linspace(0.01, np.sqrt(3) * CELLS[-1] * A / 2, 4000):
+        fraction = sphere_in_cube(radius, CELLS * A) / (CELLS * A) ** 3
+        outside = 1 - fraction
+        rest = values - fraction * values[0]
+        k12 = outside @ rest / max(outside @ outside, 1e-12)
+        found.append(np.sqrt(np.mean((rest - outside * k12) ** 2)))
+    return min(found)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (0.27, -0.46, -0.92, -0.97, 0.63, 0.83),
+        (-0.19, 0.82, -0.91, 0.65, -0.17, 0.66),
+        (-0.12, 0.91, -0.0, -0.15, 0.24, 0.99),
+    ],
+)
+def test_scattered_cubes_on_which_some_starts_end_in_a_side_minimum_get_the_best_fit(values):
+    fit = fit_nested(CELLS, values, cubic_a=A)
+    assert fit.rms == pytest.approx(best_misfit(np.array(values)), abs=2e-4)
 
 
 def test_a_grain_smaller_than_the_smallest_cube_is_warned_about():

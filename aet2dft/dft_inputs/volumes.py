@@ -1,0 +1,352 @@
+"""Boxes, windows and the periodic cells cut from a particle on the integer sites of its lattice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations, product
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.atoms import neighbor_distances, require
+from aet2dft.config import InputsSettings
+from aet2dft.errors import InputError
+from aet2dft.structure.lattice import LatticeFit, affine_fit
+from aet2dft.structure.neighbors import SiteGrid, shell_vectors
+from aet2dft.structure.order_parameters import concentration_waves
+from aet2dft.structure.variants import PHASE_OF, VARIANTS, sublattice
+
+NESTED_CELLS = (2, 3, 4, 5, 6, 7)
+_EDGE_DECIMALS = 5
+"""Cell vectors are rounded to 1e-5 Å, so that decks do not depend on the last bits of a fit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """A box of lattice sites."""
+
+    lattice: int
+    """Lattice of the sites."""
+    origin: NDArray[np.int32]
+    """(3,), half cells: lowest corner."""
+    size: NDArray[np.int32]
+    """(3,), half cells."""
+    n_sites: int
+    """fcc sites inside."""
+    n_atoms: int
+    """Sites with an atom."""
+    grain: int
+    """Grain that it was placed around, 0 = the center of the particle."""
+    n_grain: int
+    """Atoms of that grain inside."""
+    note: str
+    """How it was chosen, in words, with the runners-up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CutVolume:
+    """A periodic cell cut from a particle, or the reason why it cannot be used."""
+
+    name: str
+    """``v00000`` and on."""
+    atoms: Atoms | None
+    """Periodic cell in the lattice frame with ``site_id`` and ``site``; None where rejected."""
+    reason: str
+    """Why it is rejected; empty otherwise."""
+    origin: NDArray[np.int32]
+    """(3,), half cells: lowest corner of the window."""
+    size: NDArray[np.int32]
+    """(3,), half cells."""
+    center: NDArray[np.float64]
+    """(3,), Å: center of the window in the frame of the model."""
+    offset: NDArray[np.float64]
+    """(3,), Å: what was subtracted from the positions in the lattice frame, relative to the origin of the cubic fit."""
+    n_vacancies: int
+    """Empty sites of the window."""
+    shortest_bond: float
+    """Å, periodic images included; NaN where not known."""
+    order_difference: float
+    """abs(eta_z) - abs(eta_x) of the species on the sites; NaN unless there are two species."""
+    strain: NDArray[np.float64]
+    """(6,): strain of the window's own lattice against the cubic fit, lattice frame."""
+
+
+def choose_grain(atoms: Atoms, around: str) -> tuple[int, str]:
+    """Grain that a box is put around: the largest of a phase, one by number, or 0 for ``center``; and how near the runners-up were.
+
+    Raises
+    ------
+    InputError
+        If there is no such grain; the message lists those that are.
+    """
+    if around == "center":
+        return 0, "around the center of the particle"
+    require(atoms, "grain", "variant")
+    grain, variant = atoms.arrays["grain"], atoms.arrays["variant"]
+    sizes = np.bincount(grain, minlength=1)[1:]
+    phases = [str(PHASE_OF[variant[np.argmax(grain == g)]]) for g in range(1, len(sizes) + 1)]
+    listed = ", ".join(f"{g} ({p}, {n} atoms)" for g, (p, n) in enumerate(zip(phases, sizes, strict=True), start=1)) or "none"
+    if around.isdigit():
+        if not 1 <= int(around) <= len(sizes):
+            raise InputError(f"there is no grain {around}; the grains are {listed}")
+        return int(around), f"around grain {around} ({phases[int(around) - 1]}, {sizes[int(around) - 1]} atoms)"
+    own = [g for g, p in enumerate(phases, start=1) if p == around.upper()]
+    if not own:
+        raise InputError(f"there is no grain of phase {around}; give --around center or a grain: {listed}")
+    others = ", ".join(f"grain {g} with {sizes[g - 1]}" for g in own[1:4])
+    note = f"around grain {own[0]}, the largest of phase {around.upper()} with {sizes[own[0] - 1]} atoms"
+    return own[0], f"{note}; next: {others}" if others else note
+
+
+def find_box(atoms: Atoms, size: tuple[int, int, int], around: str, fit: LatticeFit) -> Box:
+    """The box of `size` half cells that holds most of a grain.
+
+    Among the boxes with every site occupied the one with most atoms of the grain, then the nearest to its center, is taken; all
+    orientations of the box are tried. Where no box is full, those with the fewest empty sites compete, and the note says so.
+
+    Raises
+    ------
+    InputError
+        If the particle is smaller than the box, or there is no such grain.
+    """
+    number, note = choose_grain(atoms, around)
+    members = np.flatnonzero(atoms.arrays["lattice"] == fit.lattice)
+    grid = SiteGrid.of(atoms.arrays["site"], members)
+    sites = atoms.arrays["site"][members]
+    of_grain = np.zeros(grid.atom_at.shape, dtype=np.int32)
+    wanted = sites[atoms.arrays["grain"][members] == number] if number else sites
+    of_grain[grid.index(wanted)] = 1
+    empty = (grid.sites() & (grid.atom_at < 0)).astype(np.int32)
+    center = wanted.mean(axis=0)
+    best: tuple[float, ...] | None = None
+    for shape in sorted(set(permutations(size))):
+        if any(s > n for s, n in zip(shape, grid.atom_at.shape, strict=True)):
+            continue
+        missing, inside = _box_sums(empty, shape), _box_sums(of_grain, shape)
+        rank = _best_corner(missing, inside, center - grid.lowest - 0.5 * (np.array(shape) - 1))
+        key = (missing[rank], -inside[rank] if number else 0, _distance(rank, shape, center - grid.lowest), *shape, *rank)
+        best = key if best is None or key < best else best
+    if best is None:
+        raise InputError(f"the particle is smaller than the box of {'x'.join(map(str, size))} half cells; give a smaller --box")
+    shape, corner = np.array(best[3:6], dtype=np.int32), np.array(best[6:9], dtype=np.int32) + grid.lowest
+    n_sites = int(grid.sites()[tuple(slice(c, c + s) for c, s in zip(corner - grid.lowest, shape, strict=True))].sum())
+    if best[0]:
+        note += f"; no box is full, this one lacks {int(best[0])} of {n_sites} sites"
+    return Box(
+        lattice=fit.lattice, origin=corner.astype(np.int32), size=shape, n_sites=n_sites, n_atoms=n_sites - int(best[0]), grain=number,
+        n_grain=int(-best[1]), note=note,
+    )  # fmt: skip
+
+
+def _box_sums(field: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Sum of a field over the box at every corner."""
+    table = np.pad(field.cumsum(0).cumsum(1).cumsum(2).astype(np.int64), ((1, 0),) * 3)
+    total = np.zeros([n - s + 1 for n, s in zip(field.shape, shape, strict=True)], dtype=np.int64)
+    for corner in product((0, 1), repeat=3):
+        part = tuple(slice(s * c, n + 1 - s * (1 - c)) for s, n, c in zip(shape, field.shape, corner, strict=True))
+        total += (-1) ** (3 - sum(corner)) * table[part]
+    return total
+
+
+def _best_corner(missing: NDArray[np.int64], inside: NDArray[np.int64], ideal: NDArray[np.float64]) -> tuple[int, ...]:
+    """Corner of fewest missing sites, then most atoms of the grain, then nearest to the ideal corner."""
+    fullest = missing == missing.min()
+    corners = np.argwhere(fullest & (inside == inside[fullest].max()))
+    nearest = np.argmin(((corners - ideal) ** 2).sum(axis=1))
+    return tuple(int(c) for c in corners[nearest])
+
+
+def _distance(corner: tuple[int, ...], shape: tuple[int, ...], center: NDArray[np.float64]) -> float:
+    return float(((np.array(corner) + 0.5 * (np.array(shape) - 1) - center) ** 2).sum())
+
+
+def windows(box: Box, settings: InputsSettings) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Origin and size (half cells) of every window of a kind: sliding by half cells, nested cubes, or the box itself.
+
+    Raises
+    ------
+    InputError
+        If the box is smaller than the window.
+    """
+    if settings.kind == "supercell":
+        found = [(box.origin, box.size)]
+    elif settings.kind == "nested":
+        sizes = [np.full(3, 2 * n, dtype=np.int32) for n in NESTED_CELLS if 2 * n <= box.size.min()]
+        found = [(box.origin + (box.size - size) // 2, size) for size in sizes]
+    else:
+        size = np.full(3, 2 * settings.cells, dtype=np.int32)
+        steps = [range(int(n - s) + 1) for n, s in zip(box.size, size, strict=True)]
+        found = [(box.origin + np.array(step, dtype=np.int32), size) for step in product(*steps)]
+    if not found:
+        raise InputError(f"a box of {'x'.join(map(str, box.size))} half cells holds no window of {settings.cells} cells; give a larger --box")
+    if settings.limit is not None and settings.limit < len(found):
+        middle = box.origin + 0.5 * box.size
+        distance = [float(((origin + 0.5 * size - middle) ** 2).sum()) for origin, size in found]
+        nearest = sorted(np.argsort(distance, kind="stable")[: settings.limit].tolist())
+        found = [found[k] for k in nearest]
+    return found
+
+
+class Cutter:
+    """Cuts windows from a particle into periodic cells.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Particle with the arrays that `order` writes.
+    fit : LatticeFit
+        Lattice that the sites belong to.
+    settings : InputsSettings
+        Cell, positions, vacancies and shortest bond.
+    """
+
+    def __init__(self, atoms: Atoms, fit: LatticeFit, settings: InputsSettings) -> None:
+        require(atoms, "site", "lattice", "site_id")
+        self._atoms, self._fit, self._settings = atoms, fit, settings
+        self._grid = SiteGrid.of(atoms.arrays["site"], np.flatnonzero(atoms.arrays["lattice"] == fit.lattice))
+        self._cell = half_cell(fit, settings.cell)
+        # row vectors: r @ R turns from the frame of the model into the lattice frame
+        self._lattice_frame = (atoms.positions - fit.cubic_origin) @ fit.rotation
+        self._numbers = np.unique(atoms.numbers)
+
+    def cut(self, name: str, origin: NDArray[np.int32], size: NDArray[np.int32]) -> CutVolume:
+        """One window as a periodic cell."""
+        site = np.argwhere(_site_mask(origin, size)).astype(np.int32) + origin
+        index = self._grid.atoms(site)
+        present = index >= 0
+        n_vacancies = int((~present).sum())
+        reason = ""
+        if n_vacancies and self._settings.vacancies == "reject":
+            reason = f"{n_vacancies} of {len(site)} sites are empty (first: site {site[~present][0].tolist()})"
+        elif not present.any():
+            reason = "every site is empty"
+        kept = site[present]
+        ideal = (kept - origin) @ self._cell
+        shift = self._lattice_frame[index[present]] - ideal if present.any() else np.zeros((1, 3))
+        offset = shift.mean(axis=0)
+        atoms = self._periodic(kept, index[present], origin, size, ideal if self._settings.positions == "ideal" else ideal + shift - offset)
+        if n_vacancies and self._settings.vacancies == "fill" and not reason:
+            atoms = self._filled(atoms, site[~present], origin)
+        bond, pair = _shortest_bond(atoms) if len(atoms) > 1 else (float("nan"), (0, 0))
+        if not reason and bond < self._settings.min_bond:
+            reason = f"bond of {bond:.2f} Å between sites {pair[0]} and {pair[1]}, periodic images included, is below {self._settings.min_bond:g} Å"
+        return CutVolume(
+            name=name, atoms=None if reason else atoms, reason=reason, origin=origin, size=size,
+            center=self._fit.positions(origin + 0.5 * (size - 1)), offset=offset, n_vacancies=n_vacancies, shortest_bond=bond,
+            order_difference=self._order_difference(kept, index[present]), strain=self._strain(kept, index[present]),
+        )  # fmt: skip
+
+    def _periodic(
+        self, site: NDArray[np.int32], index: NDArray[np.int32], origin: NDArray[np.int32], size: NDArray[np.int32], positions: NDArray[np.float64]
+    ) -> Atoms:
+        cell = np.round(size[:, None] * self._cell, _EDGE_DECIMALS)
+        if self._settings.positions == "ideal":
+            positions = ((site - origin) / size) @ cell
+        atoms = Atoms(numbers=self._atoms.numbers[index], positions=positions, cell=cell, pbc=True)
+        atoms.set_array("site_id", self._atoms.arrays["site_id"][index])
+        atoms.set_array("site", site)
+        if "initial_magmoms" in self._atoms.arrays:
+            moments = self._atoms.arrays["initial_magmoms"][index]
+            atoms.set_array("initial_magmoms", moments @ self._fit.rotation if moments.ndim == 2 else moments)
+        return atoms
+
+    def _filled(self, atoms: Atoms, empty: NDArray[np.int32], origin: NDArray[np.int32]) -> Atoms:
+        """With the species that the surroundings ask for on the empty sites, under new site ids."""
+        filling = Atoms(numbers=[self._ideal_number(s) for s in empty], positions=(empty - origin) @ self._cell)
+        first_new = int(self._atoms.arrays["site_id"].max()) + 1
+        flat = np.ravel_multi_index(tuple((empty - self._grid.lowest).T), self._grid.atom_at.shape)
+        filling.set_array("site_id", (first_new + flat).astype(np.int32))
+        filling.set_array("site", empty)
+        if "initial_magmoms" in atoms.arrays:
+            raise InputError("--vacancies fill cannot invent starting moments; leave the array initial_magmoms away or use keep")
+        return atoms + filling
+
+    def _ideal_number(self, site: NDArray[np.int32]) -> int:
+        """Species of the most frequent variant among the neighbors on this sublattice, or the most frequent species without order."""
+        around = self._grid.atoms(site + shell_vectors(1))
+        around = around[around >= 0]
+        variant = self._atoms.arrays["variant"][around] if "variant" in self._atoms.arrays else np.zeros(len(around), dtype=int)
+        common = int(np.bincount(variant).argmax()) if len(around) else 0
+        if common == 0 or len(self._numbers) != 2:
+            pool = self._atoms.numbers[around] if len(around) else self._atoms.numbers
+            return int(np.bincount(pool).argmax())
+        return int(self._numbers[0] if VARIANTS[common, sublattice(site)] else self._numbers[1])
+
+    def _order_difference(self, site: NDArray[np.int32], index: NDArray[np.int32]) -> float:
+        if len(self._numbers) != 2:
+            return float("nan")
+        first = self._atoms.numbers[index] == self._numbers[0]
+        own = sublattice(site)
+        counts = np.bincount(own, minlength=4)
+        if (counts == 0).any():
+            return float("nan")
+        eta = concentration_waves(np.bincount(own, weights=first, minlength=4) / counts)
+        return float(abs(eta[2]) - abs(eta[0]))
+
+    def _strain(self, site: NDArray[np.int32], index: NDArray[np.int32]) -> NDArray[np.float64]:
+        centered = site - site.mean(axis=0) if len(site) else np.zeros((0, 3))
+        if np.linalg.matrix_rank(centered) < 3:
+            return np.full(6, np.nan)
+        half, _ = affine_fit(self._lattice_frame[index], site)
+        tensor = 0.5 * (half + half.T) / (0.5 * self._fit.cubic_a) - np.eye(3)
+        return np.asarray(tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
+
+
+def half_cell(fit: LatticeFit, kind: str) -> NDArray[np.float64]:
+    """Half-cell vectors as rows (3, 3), Å, in the lattice frame: cubic, tetragonal (own length along z) or fitted (triclinic)."""
+    if kind == "cubic":
+        return 0.5 * fit.cubic_a * np.eye(3)
+    triclinic = 0.5 * fit.cell @ fit.rotation
+    if kind == "fitted":
+        return np.asarray(triclinic)
+    a, b, c = np.linalg.norm(triclinic, axis=1)
+    return np.diag([0.5 * (a + b), 0.5 * (a + b), c])
+
+
+def _site_mask(origin: NDArray[np.int32], size: NDArray[np.int32]) -> NDArray[np.bool_]:
+    axes = np.ix_(*[(np.arange(n) + o) & 1 for n, o in zip(size, origin, strict=True)])
+    return np.asarray(sum(axes) % 2 == 0)
+
+
+def _shortest_bond(atoms: Atoms) -> tuple[float, tuple[int, int]]:
+    """Shortest distance, periodic images included, and the site ids of the pair."""
+    distance, partner = neighbor_distances(atoms)
+    k = int(distance.argmin())
+    ids = atoms.arrays["site_id"]
+    return float(distance[k]), (int(ids[k]), int(ids[partner[k]]))
+
+
+def equal_volumes(volumes: list[CutVolume]) -> dict[str, tuple[str, NDArray[np.intp]]]:
+    """Volumes with ideal positions that are translations of an earlier one: name -> (that one, index of the atom there for every atom here).
+
+    Only translations are used: they keep every axis and every site of the periodic cell; a rotation would exchange the axes.
+    """
+    known: dict[bytes, tuple[str, dict[tuple[int, ...], int]]] = {}
+    same: dict[str, tuple[str, NDArray[np.intp]]] = {}
+    for volume in volumes:
+        if volume.atoms is None:
+            continue
+        key, places = _canonical_pattern(volume)
+        if key in known:
+            name, there = known[key]
+            same[volume.name] = (name, np.array([there[place] for place in places], dtype=np.intp))
+        else:
+            known[key] = (volume.name, {place: k for k, place in enumerate(places)})
+    return same
+
+
+def _canonical_pattern(volume: CutVolume) -> tuple[bytes, list[tuple[int, ...]]]:
+    """Species on the sites of the translation that sorts first, and the place of every atom in it."""
+    assert volume.atoms is not None
+    site = volume.atoms.arrays["site"] - volume.origin
+    pattern = np.zeros(volume.size, dtype=np.uint8)
+    pattern[tuple(site.T)] = volume.atoms.numbers
+    best: tuple[bytes, tuple[int, ...]] | None = None
+    for shift in np.ndindex(*volume.size.tolist()):
+        rolled = np.roll(pattern, shift, axis=(0, 1, 2)).tobytes()
+        if best is None or rolled < best[0]:
+            best = (rolled, shift)
+    assert best is not None
+    places = (site + best[1]) % volume.size
+    return volume.size.tobytes() + best[0], [tuple(place) for place in places.tolist()]

@@ -1,0 +1,150 @@
+"""Results as files of other programs: extended XYZ, CSV tables, OVF fields."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.dft_inputs.anisotropy import MJ_PER_M3, anisotropy_tensor, on_grid
+from aet2dft.dft_inputs.directions import parse_direction
+from aet2dft.dft_inputs.micromagnetics import write_anisotropy
+from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.errors import InputError, ResourceError
+from aet2dft.structure.chemical_order import Order
+from aet2dft.structure.lattice import fit_lattice
+
+Table = dict[str, Any]
+"""Columns of equal length by name; (n, k) columns get a number behind their name."""
+
+
+def write_atoms(atoms: Atoms, target: Path) -> Path:
+    """Extended XYZ with every per-atom array that the format can hold; arrays of shape (N, 3, 3) it cannot."""
+    from ase.io import write
+
+    copy = atoms.copy()
+    copy.info = {key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool))}
+    for name in [name for name, values in copy.arrays.items() if values.ndim > 2]:
+        del copy.arrays[name]
+    text = io.StringIO()
+    write(text, copy, format="extxyz")
+    return _replace(target, text.getvalue())
+
+
+def write_tables(target: Path, *, atoms: Atoms | None, order: Order | None, runs: RunTable | None) -> list[Path]:
+    """One CSV file per table into a folder: atoms, grains, antisite_profile, jobs, volumes."""
+    tables: dict[str, Table] = {}
+    if atoms is not None:
+        tables["atoms"] = {"symbol": np.array(atoms.symbols)} | {k: v for k, v in atoms.arrays.items() if k != "numbers"}
+    if order is not None and order.chemical is not None:
+        tables["grains"] = _columns(order.chemical.grains)
+        tables["antisite_profile"] = _profiles(order)
+    if runs is not None:
+        tables["jobs"] = _columns(runs.jobs)
+        tables["volumes"] = _volumes(runs)
+    if not tables:
+        raise InputError("the project holds no tables; run `aet2dft order` or `aet2dft collect` first")
+    return [_replace(target / f"{name}.csv", _csv(table)) for name, table in tables.items()]
+
+
+def _columns(record: Any) -> Table:
+    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
+
+
+def _profiles(order: Order) -> Table:
+    assert order.chemical is not None
+    profiles = order.chemical.profiles
+    if not profiles:
+        return {name: np.zeros(0) for name in ("grain", "depth", "fraction", "sigma", "order", "n")}
+    table = {name: np.concatenate([getattr(p, name) for p in profiles]) for name in ("depth", "fraction", "sigma", "order", "n")}
+    return {"grain": np.concatenate([np.full(len(p.depth), p.grain) for p in profiles])} | table
+
+
+def _volumes(runs: RunTable) -> Table:
+    """Rows of volumes; energies named by their axis, units in the names where they are not Å, eV or μB."""
+    table = _columns(runs.volumes)
+    energies, tensor = table.pop("energies"), table.pop("anisotropy")
+    table["mae_meV_per_atom"], table["mae_MJ_per_m3"] = table.pop("mae"), table.pop("mae_density")
+    table |= {f"energy_{axis}": energies[:, k] for k, axis in enumerate(runs.axes)}
+    if np.isfinite(tensor).any():
+        for k, name in enumerate(("xx", "yy", "zz", "yz", "xz", "xy")):
+            i, j = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))[k]
+            table[f"anisotropy_{name}"] = tensor[:, i, j]
+    return {"id": table.pop("volume")} | table
+
+
+def _csv(table: Table) -> str:
+    flat: dict[str, NDArray[Any]] = {}
+    for name, values in table.items():
+        array = np.asarray(values)
+        if array.ndim == 1:
+            flat[name] = array
+        elif array.ndim == 2:
+            axes = "xyz" if array.shape[1] == 3 else [f"{k}" for k in range(array.shape[1])]
+            flat |= {f"{name}_{axis}": array[:, k] for k, axis in enumerate(axes)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(flat)
+    writer.writerows(zip(*([_cell(v) for v in column.tolist()] for column in flat.values()), strict=True))
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and value != value else value
+
+
+def write_anisotropy_field(runs: RunTable, atoms: Atoms, target: Path) -> tuple[Path, ...]:
+    """OVF 2.0 files of the uniaxial constant, its axis and the mask on the grid of the sliding volumes, in the lattice frame.
+
+    Notes
+    -----
+    E = -K (u·m)² with K and u of the uniaxial energy nearest to that of each volume; with two axes it is taken to be uniaxial along the
+    easier one. Cells are half cells of the lattice; the center of a cell is the center of a volume.
+    """
+    volumes = runs.volumes
+    ok = np.isfinite(volumes.mae)
+    if not ok.any():
+        raise InputError("no volume has an anisotropy yet; run the jobs and `aet2dft collect` first")
+    if len(np.unique(volumes.size[ok], axis=0)) > 1 or not volumes.size[ok].any():
+        raise InputError("a field needs sliding volumes of one size; this project holds nested volumes or single structures")
+    directions = [parse_direction(word) for word in runs.axes]
+    constant, axis = np.full(len(ok), np.nan), np.full((len(ok), 3), np.nan)
+    for k in np.flatnonzero(ok):
+        found = anisotropy_tensor(directions, 1e3 * volumes.energies[k] / volumes.n_atoms[k])
+        per_volume = volumes.mae_density[k] / volumes.mae[k] if volumes.mae[k] else 0.0
+        constant[k], axis[k] = 1e6 * per_volume * found.k_uniaxial, found.axis
+    half = 0.5 * fit_lattice(atoms).cubic_a * 1e-10
+    field, _, first = on_grid(volumes.center_site, constant)
+    axes, _, _ = on_grid(volumes.center_site, axis)
+    axes = axes / np.linalg.norm(axes, axis=-1, keepdims=True)
+    comments = (
+        f"method {runs.method}, protocol {runs.protocol}, k-mesh {runs.k_mesh}, axes {' '.join(runs.axes)}",
+        f"one cell per half cell of the lattice; {int(ok.sum())} of {len(ok)} volumes have a value; {MJ_PER_M3:.6f} = MJ/m3 per meV/A3",
+    )
+    return write_anisotropy(target, field, axes, step=np.full(3, half), origin=first * half, source=_source(atoms), comments=comments)
+
+
+def _source(atoms: Atoms) -> str:
+    from aet2dft.atoms import digest
+
+    return f"sha256 of the atoms {digest(atoms)}"
+
+
+def _replace(target: Path, text: str) -> Path:
+    """Write a text file at once or not at all."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(target)
+    except OSError as error:
+        raise ResourceError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target

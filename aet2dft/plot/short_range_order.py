@@ -1,0 +1,58 @@
+"""Short-range order by neighbor shells."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from aet2dft.plot import style
+from aet2dft.structure.short_range_order import WarrenCowley
+
+_COLORS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
+
+
+@style.styled
+def plot_short_range_order(pairs: tuple[WarrenCowley, ...], *, ax: Axes | None = None) -> Axes:
+    """Warren-Cowley parameters against the shell number, for every ordered pair of species.
+
+    Parameters
+    ----------
+    pairs : tuple of WarrenCowley
+        Pairs.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
+
+    Notes
+    -----
+    Filled points count only centers whose shell is complete, hollow ones all atoms with the neighbors they have; error
+    bars are the standard errors of the latter. Negative is a preference for unlike neighbors.
+    """
+    ax = style.single(ax, width=4.6, height=2.8)
+    if not pairs:
+        return style.no_data(ax, "one species only")
+    # pairs stand side by side, so that error bars do not hide each other
+    shifts = np.linspace(-0.18, 0.18, len(pairs)) if len(pairs) > 1 else np.zeros(1)
+    for pair, color, shift in zip(pairs, _COLORS * len(pairs), shifts, strict=False):
+        shells = 1 + np.arange(len(pair.full_shells)) + shift
+        name = f"{pair.other} around {pair.center}"
+        ax.plot(
+            shells, pair.full_shells, "o-", color=color, linewidth=0.6, markersize=4.5, label=f"{name}, complete shells"
+        )
+        ax.errorbar(
+            shells,
+            pair.all_atoms,
+            yerr=pair.all_sigma,
+            fmt="o",
+            color=color,
+            markerfacecolor="none",
+            markersize=4.5,
+            elinewidth=0.8,
+            capsize=1.5,
+            label=f"{name}, all atoms",
+        )
+    ax.axhline(0.0, color=style.MUTED, linewidth=0.8)
+    n_shells = max(len(pair.full_shells) for pair in pairs)
+    ax.set(xlabel="neighbor shell", ylabel="Warren-Cowley α", xticks=range(1, n_shells + 1))
+    ax.set_ylim(top=ax.get_ylim()[1] + 0.3 * np.ptp(ax.get_ylim()))
+    ax.legend(loc="upper center", ncols=2, fontsize=6.5)
+    return ax
