@@ -47,13 +47,21 @@ ARRAYS: dict[str, ArraySpec] = {
     "site": ArraySpec(dtype="i4", shape=(3,), writer="order", meaning="fcc site in half cells (indices of even sum)"),
     "lattice": ArraySpec(dtype="i4", writer="order", meaning="crystal lattice the atom is indexed on, 0 = none"),
     "displacement": ArraySpec(
-        dtype="f8", shape=(3,), unit="Å", writer="order",
+        dtype="f8",
+        shape=(3,),
+        unit="Å",
+        writer="order",
         meaning="measured minus ideal position of the best-fit triclinic lattice, in the frame of the model",
     ),
     "sublattice_order": ArraySpec(
-        dtype="f8", shape=(16,), writer="order", meaning="S of every variant in the label window; NaN for the two pure rows"
+        dtype="f8",
+        shape=(16,),
+        writer="order",
+        meaning="S of every variant in the label window; NaN for the two pure rows",
     ),
-    "sublattice_order_sigma": ArraySpec(dtype="f8", shape=(16,), writer="order", meaning="standard error of sublattice_order"),
+    "sublattice_order_sigma": ArraySpec(
+        dtype="f8", shape=(16,), writer="order", meaning="standard error of sublattice_order"
+    ),
     "variant": ArraySpec(dtype="i4", writer="order", meaning="ordered variant, 0 = none"),
     "grain": ArraySpec(dtype="i4", writer="order", meaning="grain, 0 = none; an A1 grain has variant 0"),
     "grain_depth": ArraySpec(
@@ -64,7 +72,9 @@ ARRAYS: dict[str, ArraySpec] = {
     "strain": ArraySpec(dtype="f8", shape=(6,), writer="order", meaning="tensor components xx, yy, zz, yz, xz, xy"),
     "strain_sigma": ArraySpec(dtype="f8", shape=(6,), writer="order", meaning="propagated standard error of strain"),
     "is_surface": ArraySpec(dtype="?", writer="order", meaning="on the alpha-shape surface"),
-    "relaxation": ArraySpec(dtype="f8", shape=(3,), unit="Å", writer="compare", meaning="relaxed minus measured position"),
+    "relaxation": ArraySpec(
+        dtype="f8", shape=(3,), unit="Å", writer="compare", meaning="relaxed minus measured position"
+    ),
     "initial_magmoms": ArraySpec(dtype="f8", unit="μB", writer="inputs", meaning="starting moments, (N,) or (N, 3)"),
     "magmoms": ArraySpec(dtype="f8", unit="μB", writer="collect", meaning="computed moments, (N,) or (N, 3)"),
 }
@@ -104,7 +114,9 @@ def check_arrays(atoms: Atoms) -> None:
             continue
         array = atoms.arrays[name]
         if array.shape != (len(atoms), *spec.shape):
-            raise InputError(f"array {name!r} has shape {array.shape}, expected {(len(atoms), *spec.shape)}: {spec.meaning}")
+            raise InputError(
+                f"array {name!r} has shape {array.shape}, expected {(len(atoms), *spec.shape)}: {spec.meaning}"
+            )
 
 
 def neighbor_distances(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -150,7 +162,9 @@ def examine(atoms: Atoms) -> Soundness:
         fatal.append("the model holds no atoms")
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if bad.size:
-        fatal.append(f"{bad.size} atoms have a coordinate that is NaN or infinite (first: atom {bad[0]}); remove or mend them")
+        fatal.append(
+            f"{bad.size} atoms have a coordinate that is NaN or infinite (first: atom {bad[0]}); remove or mend them"
+        )
     elif n == 1:
         fatal.append("the model holds one atom; distances, lattice and order need at least two")
     elif n > 1:
@@ -165,8 +179,12 @@ def examine(atoms: Atoms) -> Soundness:
     if composition.get("X"):
         problems.append(f"{composition['X']} atoms have no element; give --species, e.g. --species 1=Fe,2=Pt")
     return Soundness(
-        n_atoms=n, composition=composition, min_distance=shortest, median_neighbor_distance=median,
-        problems=tuple(problems), fatal=tuple(fatal),
+        n_atoms=n,
+        composition=composition,
+        min_distance=shortest,
+        median_neighbor_distance=median,
+        problems=tuple(problems),
+        fatal=tuple(fatal),
     )
 
 

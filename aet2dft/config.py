@@ -5,6 +5,7 @@ A settings class is the last argument of a public function, the TOML table of th
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,10 +21,11 @@ def _split(value: Any) -> Any:
 
 
 def _pairs(value: Any) -> Any:
-    """``("KEY=VALUE", ...)`` -> ``{KEY: VALUE}``; other values pass."""
+    """``"1=Fe,2=Pt"`` or ``("KEY=VALUE", ...)`` -> ``{KEY: VALUE}``; other values pass."""
     if isinstance(value, str):
         value = (value,)
     if isinstance(value, (list, tuple)):
+        value = [part.strip() for item in value for part in re.split(r",(?=[^,=]+=)", str(item))]
         missing = [item for item in value if "=" not in str(item)]
         if missing:
             raise ValueError(f"{missing[0]!r} is not KEY=VALUE")
@@ -49,31 +51,51 @@ class ReadSettings(Settings):
     voxel_size: float | None = Field(
         default=None, gt=0, description="Coordinates are voxels (or nm) of this many Å; they are multiplied by it."
     )
-    variable: str | None = Field(default=None, description="Variable that holds the coordinates, where a file has several.")
+    variable: str | None = Field(
+        default=None, description="Variable that holds the coordinates, where a file has several."
+    )
 
 
 class OrderSettings(Settings):
     """Chemical order of a particle."""
 
     tolerance: float = Field(
-        default=0.35, gt=0.05, le=0.45,
+        default=0.35,
+        gt=0.05,
+        le=0.45,
         description="An atom takes a lattice site when it is nearer to it than this fraction of the nearest-neighbor distance.",
     )
     window: float = Field(
-        default=0.7, ge=0.5, le=1.5, description="Standard deviation, in unit cells, of the Gaussian window of the labels."
+        default=0.7,
+        ge=0.5,
+        le=1.5,
+        description="Standard deviation, in unit cells, of the Gaussian window of the labels.",
     )
     threshold: float | None = Field(
-        default=None, gt=0, lt=1, description="Least order of a labelled atom; default: the 99 % level of a random alloy."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Least order of a labelled atom; default: the 99 % level of a random alloy.",
     )
     min_grain: int = Field(default=30, ge=1, description="Grains of fewer atoms are not reported.")
     species_error: float = Field(
-        default=0.01, ge=0, lt=0.5, description="Fraction of atoms whose element is measured wrong; corrects antisite fractions."
+        default=0.01,
+        ge=0,
+        lt=0.5,
+        description="Fraction of atoms whose element is measured wrong; corrects antisite fractions.",
     )
-    free_surface: bool = Field(default=True, description="The free surface of the particle counts as surface of its grains.")
-    surrogates: int = Field(default=10, ge=0, le=1000, description="Surrogate particles behind the significance of small grains.")
-    strain_sigma: float = Field(default=3.89, gt=0.5, description="Standard deviation, in Å, of the Gaussian window of the strain.")
+    free_surface: bool = Field(
+        default=True, description="The free surface of the particle counts as surface of its grains."
+    )
+    surrogates: int = Field(
+        default=10, ge=0, le=1000, description="Surrogate particles behind the significance of small grains."
+    )
+    strain_sigma: float = Field(
+        default=3.89, gt=0.5, description="Standard deviation, in Å, of the Gaussian window of the strain."
+    )
     strain_reference: Literal["triclinic", "cubic"] = Field(
-        default="triclinic", description="Lattice against which strain is measured: the best-fit triclinic or cubic one."
+        default="triclinic",
+        description="Lattice against which strain is measured: the best-fit triclinic or cubic one.",
     )
 
 
@@ -86,19 +108,26 @@ class InputsSettings(Settings):
     )
     code: Literal["espresso", "vasp"] = Field(default="espresso", description="DFT code the files are for.")
     protocol: str = Field(default="mae", description="Named parameter set: relax, scf, mae, mae_scf, convergence.")
-    axes: Words = Field(default=("100", "001"), description="Directions of the moments for mae and mae_scf, as 100,001 or 1-10.")
+    axes: Words = Field(
+        default=("100", "001"), description="Directions of the moments for mae and mae_scf, as 100,001 or 1-10."
+    )
     cells: int = Field(default=2, ge=1, le=10, description="Edge of a sliding window in unit cells.")
     box: Triple = Field(default=(14, 14, 15), description="Box in half cells; all three orientations are tried.")
-    around: str = Field(
-        default="L10", description="A phase (its largest grain), the number of a grain, or center: the box holds most of it."
+    around: Words = Field(
+        default=("L10",),
+        description="A phase (its largest grain), the number of a grain, or center: the box holds most of it; L10,L12 gives a box each.",
     )
-    limit: int | None = Field(default=None, ge=1, description="Only the N volumes nearest the center of the box.")
-    positions: Literal["measured", "ideal"] = Field(default="measured", description="Positions of the atoms in the volumes.")
+    limit: int | None = Field(default=None, ge=1, description="Only the N volumes nearest the center of each box.")
+    positions: Literal["measured", "ideal"] = Field(
+        default="measured", description="Positions of the atoms in the volumes."
+    )
     cell: Literal["cubic", "tetragonal", "fitted"] = Field(
-        default="cubic", description="Cell vectors: from the cubic fit, with an own length along z, or from the triclinic fit."
+        default="cubic",
+        description="Cell vectors: from the cubic fit, with an own length along z, or from the triclinic fit.",
     )
     vacancies: Literal["reject", "keep", "fill"] = Field(
-        default="reject", description="A volume with an empty site is rejected, kept as it is, or filled with the ideal species."
+        default="reject",
+        description="A volume with an empty site is rejected, kept as it is, or filled with the ideal species.",
     )
     min_bond: float = Field(
         default=1.8, ge=0, description="A volume with a shorter bond, in Å, is rejected; periodic images are included."
@@ -115,7 +144,8 @@ class RunSettings(Settings):
     engine: Literal["local"] = Field(default="local", description="What executes the jobs.")
     workers: int = Field(default=2, ge=1, le=256, description="Jobs at a time.")
     command: str | None = Field(
-        default=None, description="How the code is started, e.g. 'mpirun -n 4 pw.x'; default: pw.x or vasp_std / vasp_ncl."
+        default=None,
+        description="How the code is started, e.g. 'mpirun -n 4 pw.x'; default: pw.x or vasp_std / vasp_ncl.",
     )
 
 
@@ -143,7 +173,12 @@ class ReportSettings(Settings):
 class DemoSettings(Settings):
     """The whole chain on the data of the package."""
 
-    volumes: int = Field(default=3, ge=1, le=11, description="One-cell volumes per grain that are computed.")
+    volumes: int = Field(default=3, ge=1, le=20, description="One-cell volumes per grain that are computed.")
+    pwx: bool = Field(
+        default=True,
+        description="Run pw.x where it is installed; else the outputs that ship with the package are taken.",
+    )
+    workers: int = Field(default=2, ge=1, le=64, description="Jobs at a time.")
 
 
 S = TypeVar("S", bound=Settings)
@@ -173,7 +208,9 @@ def load(settings: type[S], table: str, *, config: Path | None = None, given: di
         try:
             values = dict(tomllib.loads(config.read_text(encoding="utf-8")).get(table, {}))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"{config}: cannot be read as TOML ({error}); give a file with a table [{table}]") from error
+            raise InputError(
+                f"{config}: cannot be read as TOML ({error}); give a file with a table [{table}]"
+            ) from error
     values.update(given or {})
     return validated(settings, values, where=f"[{table}]")
 
@@ -188,4 +225,6 @@ def validated(settings: type[S], values: dict[str, Any], *, where: str) -> S:
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(settings.model_fields))
             raise InputError(f"{where} has no setting {name!r}; it knows {known}") from error
-        raise InputError(f"{where} {name} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise InputError(
+            f"{where} {name} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        ) from error

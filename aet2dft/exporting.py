@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from aet2dft import store
 from aet2dft.dft_inputs.anisotropy import MJ_PER_M3, anisotropy_tensor, on_grid
 from aet2dft.dft_inputs.directions import parse_direction
 from aet2dft.dft_inputs.micromagnetics import write_anisotropy
@@ -22,6 +23,41 @@ from aet2dft.structure.lattice import fit_lattice
 
 Table = dict[str, Any]
 """Columns of equal length by name; (n, k) columns get a number behind their name."""
+
+
+def export(project: Path, target: Path, *, what: str = "atoms") -> list[Path]:
+    """Write results of a project as files of other programs.
+
+    Parameters
+    ----------
+    project : Path
+        Project file.
+    target : Path
+        File for atoms and anisotropy, folder for tables (and for anisotropy, without the suffix .ovf).
+    what : {"atoms", "tables", "anisotropy"}
+        What to write: extended XYZ, CSV tables, OVF 2.0 fields.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If the project does not hold it.
+    """
+    have = store.groups(project)
+    atoms = store.load(project, "order", "atoms", Atoms) if what != "tables" or "order" in have else None
+    if what == "atoms" and atoms is not None:
+        return [write_atoms(atoms, target)]
+    runs = store.load(project, "collect", "runs", RunTable) if what == "anisotropy" or "collect" in have else None
+    if what == "tables":
+        order = store.load(project, "order", "result", Order) if "order" in have else None
+        return write_tables(target, atoms=atoms, order=order, runs=runs)
+    if atoms is None or runs is None or what != "anisotropy":
+        raise InputError(f"{project}: cannot export {what!r}; choose atoms, tables or anisotropy")
+    return list(write_anisotropy_field(runs, atoms, target if target.suffix == ".ovf" else target / "anisotropy.ovf"))
 
 
 def write_atoms(atoms: Atoms, target: Path) -> Path:
@@ -41,7 +77,9 @@ def write_tables(target: Path, *, atoms: Atoms | None, order: Order | None, runs
     """One CSV file per table into a folder: atoms, grains, antisite_profile, jobs, volumes."""
     tables: dict[str, Table] = {}
     if atoms is not None:
-        tables["atoms"] = {"symbol": np.array(atoms.symbols)} | {k: v for k, v in atoms.arrays.items() if k != "numbers"}
+        tables["atoms"] = {"symbol": np.array(atoms.symbols)} | {
+            k: v for k, v in atoms.arrays.items() if k != "numbers"
+        }
     if order is not None and order.chemical is not None:
         tables["grains"] = _columns(order.chemical.grains)
         tables["antisite_profile"] = _profiles(order)
@@ -62,7 +100,10 @@ def _profiles(order: Order) -> Table:
     profiles = order.chemical.profiles
     if not profiles:
         return {name: np.zeros(0) for name in ("grain", "depth", "fraction", "sigma", "order", "n")}
-    table = {name: np.concatenate([getattr(p, name) for p in profiles]) for name in ("depth", "fraction", "sigma", "order", "n")}
+    table = {
+        name: np.concatenate([getattr(p, name) for p in profiles])
+        for name in ("depth", "fraction", "sigma", "order", "n")
+    }
     return {"grain": np.concatenate([np.full(len(p.depth), p.grain) for p in profiles])} | table
 
 
@@ -100,7 +141,8 @@ def _cell(value: Any) -> Any:
 
 
 def write_anisotropy_field(runs: RunTable, atoms: Atoms, target: Path) -> tuple[Path, ...]:
-    """OVF 2.0 files of the uniaxial constant, its axis and the mask on the grid of the sliding volumes, in the lattice frame.
+    """OVF 2.0 files of the uniaxial constant, its axis and the mask on the grid of the sliding volumes, in the
+    lattice frame.
 
     Notes
     -----
@@ -112,7 +154,9 @@ def write_anisotropy_field(runs: RunTable, atoms: Atoms, target: Path) -> tuple[
     if not ok.any():
         raise InputError("no volume has an anisotropy yet; run the jobs and `aet2dft collect` first")
     if len(np.unique(volumes.size[ok], axis=0)) > 1 or not volumes.size[ok].any():
-        raise InputError("a field needs sliding volumes of one size; this project holds nested volumes or single structures")
+        raise InputError(
+            "a field needs sliding volumes of one size; this project holds nested volumes or single structures"
+        )
     directions = [parse_direction(word) for word in runs.axes]
     constant, axis = np.full(len(ok), np.nan), np.full((len(ok), 3), np.nan)
     for k in np.flatnonzero(ok):
@@ -127,7 +171,9 @@ def write_anisotropy_field(runs: RunTable, atoms: Atoms, target: Path) -> tuple[
         f"method {runs.method}, protocol {runs.protocol}, k-mesh {runs.k_mesh}, axes {' '.join(runs.axes)}",
         f"one cell per half cell of the lattice; {int(ok.sum())} of {len(ok)} volumes have a value; {MJ_PER_M3:.6f} = MJ/m3 per meV/A3",
     )
-    return write_anisotropy(target, field, axes, step=np.full(3, half), origin=first * half, source=_source(atoms), comments=comments)
+    return write_anisotropy(
+        target, field, axes, step=np.full(3, half), origin=first * half, source=_source(atoms), comments=comments
+    )
 
 
 def _source(atoms: Atoms) -> str:

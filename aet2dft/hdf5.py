@@ -1,4 +1,5 @@
-"""HDF5 files from outside are untrusted: links out of the file and declared sizes are looked at before anything is read."""
+"""HDF5 files from outside are untrusted: links out of the file and declared sizes are looked at before anything is
+read."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ def array(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
         raise InputError(f"{path}: {dataset.name} holds objects, not numbers")
     size = int(np.prod(dataset.shape, dtype=np.int64)) * dataset.dtype.itemsize
     if size > max(_SMALL, MAX_EXPANSION * path.stat().st_size):
-        raise InputError(f"{path}: {dataset.name} declares {size / 1e9:.1f} GB in a file of {path.stat().st_size / 1e6:.1f} MB")
+        raise InputError(
+            f"{path}: {dataset.name} declares {size / 1e9:.1f} GB in a file of {path.stat().st_size / 1e6:.1f} MB"
+        )
     try:
         return np.asarray(dataset[()])
     except (OSError, RuntimeError) as error:

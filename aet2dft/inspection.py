@@ -77,8 +77,14 @@ def _folder(path: Path) -> dict[str, Any]:
     elif names & {"OUTCAR", "OUTCAR.gz"}:
         result = vasp_output.parse(path)
     else:
-        raise InputError(f"{path}: a folder without manifest.json, pw.out or OUTCAR; give a deck folder or the folder of one run")
-    record = {key: value for key, value in asdict(result).items() if value is not None and key not in ("pseudo_md5", "warnings")}
+        raise InputError(
+            f"{path}: a folder without manifest.json, pw.out or OUTCAR; give a deck folder or the folder of one run"
+        )
+    record = {
+        key: value
+        for key, value in asdict(result).items()
+        if value is not None and key not in ("pseudo_md5", "warnings")
+    }
     problems = [] if result.status == "ok" else [f"{result.status}: {result.reason}"]
     return {"kind": "dft_output", **record, "problems": problems, "notes": list(result.warnings)}
 
@@ -87,7 +93,12 @@ def _array(shape: tuple[int, ...], what: str) -> dict[str, Any]:
     """A volume where three edges are alike, else a stack of images."""
     alike = len(shape) == 3 and max(shape) < 1.25 * min(shape)
     kind = "volume" if alike else "tilt_series"
-    return {"kind": kind, "shape": list(shape), "problems": [], "notes": [f"{what} of shape {shape} taken for a {kind} by its shape"]}
+    return {
+        "kind": kind,
+        "shape": list(shape),
+        "problems": [],
+        "notes": [f"{what} of shape {shape} taken for a {kind} by its shape"],
+    }
 
 
 def _three_dimensional(path: Path) -> tuple[str, tuple[int, ...]] | None:
@@ -118,5 +129,7 @@ def _array_shape(path: Path) -> tuple[int, ...]:
 
         with mrcfile.open(path, permissive=False, header_only=True) as file:
             return int(file.header.nx), int(file.header.ny), int(file.header.nz)
-    except Exception as error:  # noqa: BLE001  readers of damaged files raise anything
-        raise InputError(f"{path}: cannot be read ({str(error).strip() or type(error).__name__}); the file is damaged") from error
+    except Exception as error:
+        raise InputError(
+            f"{path}: cannot be read ({str(error).strip() or type(error).__name__}); the file is damaged"
+        ) from error

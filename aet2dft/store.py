@@ -66,7 +66,9 @@ def load(path: Path, verb: str, name: str, kind: type[T]) -> T:
     with _open(path) as file:
         if verb not in file or name not in (group := hdf5.child(file, verb, path)):
             have = ", ".join(file) or "nothing"
-            raise InputError(f"{path}: holds no result of `{verb}` (it holds {have}); run `aet2dft {verb} {path}` first")
+            raise InputError(
+                f"{path}: holds no result of `{verb}` (it holds {have}); run `aet2dft {verb} {path}` first"
+            )
         return typing.cast(T, _read(hdf5.child(group, name, path), kind, path))
 
 
@@ -78,7 +80,9 @@ def load_json(path: Path, verb: str) -> dict[str, Any]:
         return typing.cast(dict[str, Any], json.loads(_text(hdf5.child(file, verb, path), "provenance", path)))
 
 
-def save(path: Path, verb: str, records: dict[str, Any], provenance: dict[str, Any], *, overwrite: bool = False) -> tuple[str, ...]:
+def save(
+    path: Path, verb: str, records: dict[str, Any], provenance: dict[str, Any], *, overwrite: bool = False
+) -> tuple[str, ...]:
     """Write a group of a project, keeping the others; the file is replaced at once, after it is complete on disk.
 
     Parameters
@@ -126,7 +130,9 @@ def save(path: Path, verb: str, records: dict[str, Any], provenance: dict[str, A
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        raise ResourceError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another place with -o") from error
+        raise ResourceError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another place with -o"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -150,7 +156,9 @@ def locked(path: Path) -> Iterator[None]:
     except Timeout as error:
         raise LockedError(f"{path}: another aet2dft process is writing to it; wait for it to end") from error
     except OSError as error:
-        raise ResourceError(f"{path}: its folder cannot be written ({error.strerror or error}); choose another place with -o") from error
+        raise ResourceError(
+            f"{path}: its folder cannot be written ({error.strerror or error}); choose another place with -o"
+        ) from error
     try:
         yield
     finally:
@@ -200,7 +208,11 @@ def _write_text(group: h5py.Group, name: str, text: str) -> None:
 def _text(group: h5py.Group, name: str, path: Path) -> str:
     try:
         long = f"{name}.utf8" in group
-        text = bytes(hdf5.array(hdf5.child(group, f"{name}.utf8", path), path)).decode() if long else str(group.attrs[name])
+        text = (
+            bytes(hdf5.array(hdf5.child(group, f"{name}.utf8", path), path)).decode()
+            if long
+            else str(group.attrs[name])
+        )
         sound = hashlib.sha256(text.encode()).hexdigest() == group.attrs[f"{name}.sha256"]
     except (KeyError, OSError, UnicodeDecodeError, RuntimeError) as error:
         raise ParseError(path, f"{group.name} {name} cannot be read ({error}); restore the file from a copy") from error
@@ -303,7 +315,9 @@ class _AtomsRecord:
 
     @classmethod
     def of(cls, atoms: Atoms) -> _AtomsRecord:
-        info = {key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool, tuple, list))}
+        info = {
+            key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool, tuple, list))
+        }
         return cls(arrays=dict(atoms.arrays), cell=np.asarray(atoms.cell), pbc=np.asarray(atoms.pbc), info=info)
 
     def atoms(self) -> Atoms:

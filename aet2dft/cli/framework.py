@@ -33,6 +33,7 @@ from aet2dft.errors import Aet2dftError, InputError, ResourceError
 
 S = TypeVar("S", bound=Settings)
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
+_command: list[str] = []
 app = typer.Typer(
     name="aet2dft", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="From atomic electron tomography to density functional theory: measured atoms, chemical order, DFT inputs, anisotropy.",
@@ -111,7 +112,7 @@ class Step:
             "verb": self.verb, "settings": self.settings.model_dump(mode="json"), "read": self.read.model_dump(mode="json"),
             "seed": self.seed, "versions": _versions(), "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self.started, 3), "peak_memory_mb": peak_memory_mb(),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors", "command": shlex.join(["aet2dft", *sys.argv[1:]]),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors", "command": shlex.join(["aet2dft", *_command]),
             "inputs": [{"path": str(p.resolve()), "sha256": digest(p)} for p in self.inputs if p.is_file()], "warnings": list(self.warnings),
         }  # fmt: skip
 
@@ -150,8 +151,11 @@ class Outcome:
     """What was read."""
 
 
-def verb(settings: type[Settings], *, name: str | None = None) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
-    """Register a function ``f(step, ...) -> Outcome`` as a verb; its flags are its own parameters, the settings and the common ones."""
+def verb(
+    settings: type[Settings], *, name: str | None = None
+) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
+    """Register a function ``f(step, ...) -> Outcome`` as a verb; its flags are its own parameters, the settings and
+    the common ones."""
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:
         own_name = name or function.__name__
@@ -180,7 +184,9 @@ def _run(
     name: str, function: Callable[..., Outcome], settings: type[Settings], given: dict[str, Any], reading: dict[str, Any], common: dict[str, Any],
     arguments: dict[str, Any],
 ) -> None:  # fmt: skip
-    logging.basicConfig(level=logging.INFO if common["verbose"] else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO if common["verbose"] else logging.WARNING, format="%(message)s", stream=sys.stderr
+    )
     config = common["config"]
     step = Step(
         verb=name, settings=load(settings, name, config=config, given=_asked(given)),
@@ -218,13 +224,16 @@ def _flag(name: str, key: str, info: Any) -> inspect.Parameter:
     default = info.get_default()
     shown = "" if default in (None, {}, ()) else f" [default: {_words(default)}]"
     words = f"--{key.replace('_', '-')}" + (f"/--no-{key.replace('_', '-')}" if kind is bool else "")
-    option = typer.Option(words, help=text + shown, envvar=f"AET2DFT_{name.upper()}_{key.upper()}", show_envvar=False, show_default=False)
+    option = typer.Option(
+        words, help=text + shown, envvar=f"AET2DFT_{name.upper()}_{key.upper()}", show_envvar=False, show_default=False
+    )
     optional = list[str] | None if kind is list else kind | None
     return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[optional, option])
 
 
 def _flag_type(key: str, annotation: Any) -> Any:
-    """The type of a flag: choices, numbers and paths as they are, tuples as one word with commas, pairs as a repeatable word."""
+    """The type of a flag: choices, numbers and paths as they are, tuples as one word with commas, pairs as a
+    repeatable word."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
     if typing.get_origin(annotation) is Literal:
@@ -235,7 +244,13 @@ def _flag_type(key: str, annotation: Any) -> Any:
 
 
 def _words(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        ",".join(map(str, value))
+        if isinstance(value, tuple)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _common(key: str, kind: Any, default: Any, *words: str, text: str) -> inspect.Parameter:
@@ -247,11 +262,25 @@ _COMMON = (
     _common("output", Path | None, None, "-o", "--output", text="Project, folder or page to write."),
     _common("config", Path | None, None, "--config", text="TOML file with a table per verb."),
     _common("json", bool, False, "--json", text="One JSON object on stdout, everything else on stderr."),
-    _common("dry_run", bool, False, "--dry-run", text="Say what would be done, how long it takes and how much memory; write nothing."),
-    _common("resume", bool, False, "--resume", text="Go on where a stopped run left off; what is done with the same input and settings stays."),
+    _common(
+        "dry_run",
+        bool,
+        False,
+        "--dry-run",
+        text="Say what would be done, how long it takes and how much memory; write nothing.",
+    ),
+    _common(
+        "resume",
+        bool,
+        False,
+        "--resume",
+        text="Go on where a stopped run left off; what is done with the same input and settings stays.",
+    ),
     _common("overwrite", bool, False, "--overwrite", text="Replace results that are there."),
     _common("seed", int, 0, "--seed", text="Seed of random numbers [default: 0]."),
-    _common("threads", int, 1, "--threads", text="Threads of numerical libraries; results do not depend on it [default: 1]."),
+    _common(
+        "threads", int, 1, "--threads", text="Threads of numerical libraries; results do not depend on it [default: 1]."
+    ),
     _common("verbose", bool, False, "-v", "--verbose", text="Show what is going on, and the traceback of a bug."),
     _common("quiet", bool, False, "-q", "--quiet", text="Show errors only."),
 )
@@ -264,7 +293,11 @@ def _version(show: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False) -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     pass
 
 
@@ -275,11 +308,17 @@ def main(arguments: list[str] | None = None) -> None:
     as_json = "--json" in arguments
     named = next((word for word in arguments if not word.startswith("-")), "")
     try:
-        code = app(arguments, prog_name="aet2dft", standalone_mode=False)
-    except BaseException as error:  # noqa: BLE001  every way out becomes one sentence and an exit code
+        code = execute(arguments)
+    except BaseException as error:
         code = _explain(error, named, as_json=as_json, verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
     sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def execute(arguments: list[str]) -> Any:
+    """Carry out one command line in this process; errors are raised."""
+    _command[:] = arguments
+    return app(arguments, prog_name="aet2dft", standalone_mode=False)
 
 
 def _stop(number: int, frame: types.FrameType | None) -> None:
@@ -313,7 +352,11 @@ def _judged(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, MemoryError):
         return kind, "not enough memory; free some, or take a smaller input", ResourceError.exit_code
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
-        return kind, f"{error.filename or 'a file'}: {error.strerror}; free space or choose another place", ResourceError.exit_code
+        return (
+            kind,
+            f"{error.filename or 'a file'}: {error.strerror}; free space or choose another place",
+            ResourceError.exit_code,
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return kind, f"{error.filename}: {error.strerror}", InputError.exit_code
     return kind, f"this is a bug of aet2dft: {kind}: {error}; please report it with the command and the text below", 1
@@ -327,7 +370,9 @@ def _versions() -> dict[str, str]:
     import scipy
 
     modules = {"ase": ase, "h5py": h5py, "numba": numba, "numpy": np, "scipy": scipy}
-    return {"aet2dft": __version__, "python": platform.python_version()} | {name: m.__version__ for name, m in modules.items()}
+    return {"aet2dft": __version__, "python": platform.python_version()} | {
+        name: m.__version__ for name, m in modules.items()
+    }
 
 
 def peak_memory_mb() -> float:

@@ -90,7 +90,11 @@ def order_lines(atoms: Atoms, order: Order) -> list[str]:
         return lines
     table = order.chemical.grains
     for k in range(min(6, len(table))):
-        extra = f", S = {table.order[k]:.2f}" if table.variant[k] else f", core {100 * table.concentration_core[k]:.0f} % {order.chemical.species[0]}"
+        extra = (
+            f", S = {table.order[k]:.2f}"
+            if table.variant[k]
+            else f", core {100 * table.concentration_core[k]:.0f} % {order.chemical.species[0]}"
+        )
         if np.isfinite(table.antisite_fraction_deep[k]):
             extra += f", antisites deep inside {100 * table.antisite_fraction_deep[k]:.1f} %"
         if np.isfinite(table.significance[k]):
@@ -100,7 +104,9 @@ def order_lines(atoms: Atoms, order: Order) -> list[str]:
         lines.append(f"and {len(table) - 6} smaller grains")
     sizes = [r.sizes[0] for r in order.chemical.recipes if r.sizes]
     if sizes:
-        lines.append(f"the largest ordered grain holds {min(sizes):,} to {max(sizes):,} atoms under neighboring label recipes")
+        lines.append(
+            f"the largest ordered grain holds {min(sizes):,} to {max(sizes):,} atoms under neighboring label recipes"
+        )
     return lines
 
 

@@ -20,15 +20,23 @@ from aet2dft.config import (
     Settings,
 )
 
-Source = Annotated[Path, typer.Argument(help="Project (run.h5) or a file of atoms: xyz, extxyz, cif, POSCAR, pdb, mat.", show_default=False)]
+Source = Annotated[
+    Path,
+    typer.Argument(help="Project (run.h5) or a file of atoms: xyz, extxyz, cif, POSCAR, pdb, mat.", show_default=False),
+]
 Types = Annotated[Path | None, typer.Argument(help="Second .mat file with the types of the atoms.", show_default=False)]
 Project = Annotated[Path, typer.Argument(help="Project (run.h5).", show_default=False)]
 Decks = Annotated[Path, typer.Argument(help="Folder that `inputs` wrote.", show_default=False)]
 
 
 @verb(Settings)
-def info(step: Step, source: Annotated[Path, typer.Argument(help="Any file, or a folder of decks.", show_default=False)], types: Types = None) -> Outcome:
-    """What a file is: kind, shapes, units and which were guessed, counts, shortest and median neighbor distance, what is wrong."""
+def info(
+    step: Step,
+    source: Annotated[Path, typer.Argument(help="Any file, or a folder of decks.", show_default=False)],
+    types: Types = None,
+) -> Outcome:
+    """What a file is: kind, shapes, units and which were guessed, counts, shortest and median neighbor distance, what
+    is wrong."""
     from aet2dft.inspection import inspect
 
     found = inspect(source, types, step.read)
@@ -38,8 +46,14 @@ def info(step: Step, source: Annotated[Path, typer.Argument(help="Any file, or a
         formula = ", ".join(f"{n:,} {s}" for s, n in found["composition"].items())
         lines.append(f"{found['n_atoms']:,} atoms: {formula}")
         if found["min_distance"] is not None:
-            lines.append(f"nearest neighbors: shortest {found['min_distance']:.3f} Å, median {found['median_neighbor_distance']:.3f} Å")
-    lines += [f"{key}: {found[key]}" for key in ("shape", "groups", "code", "protocol", "n_volumes", "n_jobs", "status") if key in found]
+            lines.append(
+                f"nearest neighbors: shortest {found['min_distance']:.3f} Å, median {found['median_neighbor_distance']:.3f} Å"
+            )
+    lines += [
+        f"{key}: {found[key]}"
+        for key in ("shape", "groups", "code", "protocol", "n_volumes", "n_jobs", "status")
+        if key in found
+    ]
     lines += [f"problem: {text}" for text in found["problems"]] or ["no problems found"]
     return Outcome(data=found, lines=lines, source=source)
 
@@ -55,7 +69,12 @@ def order(step: Step, source: Source, types: Types = None) -> Outcome:
     if step.dry_run:
         seconds, memory = 2 + 1.3e-4 * len(atoms) * (1 + 0.06 * step.settings.surrogates), 250 + 2e-3 * len(atoms)
         data = {"n_atoms": len(atoms), "predicted_seconds": round(seconds, 1), "predicted_memory_mb": round(memory)}
-        return Outcome(data=data, lines=[f"{len(atoms):,} atoms: about {seconds:.0f} s and {memory:.0f} MB"], output=project, source=source)
+        return Outcome(
+            data=data,
+            lines=[f"{len(atoms):,} atoms: about {seconds:.0f} s and {memory:.0f} MB"],
+            output=project,
+            source=source,
+        )
     with store.locked(project):
         store.refuse_existing(project, "order", overwrite=step.overwrite or step.resume)
         atoms, result = analyze(atoms, step.settings, seed=step.seed)
@@ -88,8 +107,14 @@ def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
         "protocol": step.settings.protocol, "axes": list(deck_set.axes), "manifest": str(manifest.resolve()), "rejected": rejected,
         "n_same": status.get("same", 0),
     }  # fmt: skip
-    lines = [f"{len(deck_set.volumes):,} volumes, {len(deck_set.decks):,} jobs for {step.settings.code} ({step.settings.protocol}) in {directory}"]
-    lines += [f"{len(rejected)} volumes rejected, first: {rejected[0]['volume']}: {rejected[0]['reason']}"] if rejected else []
+    lines = [
+        f"{len(deck_set.volumes):,} volumes, {len(deck_set.decks):,} jobs for {step.settings.code} ({step.settings.protocol}) in {directory}"
+    ]
+    lines += (
+        [f"{len(rejected)} volumes rejected, first: {rejected[0]['volume']}: {rejected[0]['reason']}"]
+        if rejected
+        else []
+    )
     return Outcome(data=data, lines=lines, output=directory, source=source)
 
 
@@ -99,15 +124,19 @@ def run(step: Step, source: Decks) -> Outcome:
     from aet2dft.dft_inputs.execution import run as execute
 
     with step.progress("jobs") as show:
-        report = execute(source, step.settings, dry_run=step.dry_run, progress=lambda p: show(p.done + p.failed, p.total))
+        report = execute(source, step.settings, dry_run=step.dry_run, progress=lambda p: show(p.n_ended, p.n_jobs))
     step.warn(*report.warnings)
     counts = report.counts
     if counts["failed"] or counts["skipped"]:
         step.status, step.exit_code = "partial", 5
     listed = [{"job": job.job, "status": job.status, "reason": job.reason} for job in report.jobs]
-    lines = [", ".join(f"{n} {name}" for name, n in counts.items()) + f" of {sum(counts.values())} jobs ({report.engine})"]
+    lines = [
+        ", ".join(f"{n} {name}" for name, n in counts.items()) + f" of {sum(counts.values())} jobs ({report.engine})"
+    ]
     lines += [f"{job['job']}: {job['reason']}" for job in listed if job["status"] == "failed"][:5]
-    return Outcome(data={"engine": report.engine, "counts": counts, "jobs": listed}, lines=lines, output=source, source=source)
+    return Outcome(
+        data={"engine": report.engine, "counts": counts, "jobs": listed}, lines=lines, output=source, source=source
+    )
 
 
 @verb(CollectSettings)
@@ -130,13 +159,18 @@ def collect(step: Step, source: Decks) -> Outcome:
     if not step.dry_run:
         with store.locked(project):
             _warn_other_model(step, project, Manifest.read(source).content)
-            _save(step, project, "collect", {"runs": runs}, overwrite=True, extra={"manifest": _manifest_summary(source)})
+            _save(
+                step, project, "collect", {"runs": runs}, overwrite=True, extra={"manifest": _manifest_summary(source)}
+            )
     return Outcome(data=collect_keys(runs), lines=collect_lines(runs), output=project, source=source)
 
 
 @verb(CompareSettings)
 def compare(
-    step: Step, source: Annotated[Path, typer.Argument(help="Measured model, or a project with relaxed volumes.", show_default=False)],
+    step: Step,
+    source: Annotated[
+        Path, typer.Argument(help="Measured model, or a project with relaxed volumes.", show_default=False)
+    ],
     relaxed: Annotated[Path | None, typer.Argument(help="Relaxed model.", show_default=False)] = None,
 ) -> Outcome:
     """Relaxed against measured positions: rigid offset, rmsd, displacement of every atom."""
@@ -173,27 +207,21 @@ def compare(
 
 @verb(ExportSettings)
 def export(
-    step: Step, source: Project, target: Annotated[Path, typer.Argument(help="File (atoms, anisotropy) or folder (tables).", show_default=False)]
+    step: Step,
+    source: Project,
+    target: Annotated[Path, typer.Argument(help="File (atoms, anisotropy) or folder (tables).", show_default=False)],
 ) -> Outcome:
     """Results as files of other programs: extended XYZ, CSV tables, OVF 2.0 fields."""
-    from aet2dft import exporting, store
+    from aet2dft.exporting import export as write
 
     what = _what_to_export(step, target)
-    files: list[Path]
-    if step.dry_run:
-        files = []
-    elif what == "atoms":
-        files = [exporting.write_atoms(_load_atoms(source), target)]
-    elif what == "tables":
-        have = store.groups(source)
-        files = exporting.write_tables(
-            target, atoms=_load_atoms(source) if "order" in have else None, order=_load_order(source) if "order" in have else None,
-            runs=_load_runs(source) if "collect" in have else None,
-        )  # fmt: skip
-    else:
-        path = target if target.suffix == ".ovf" else target / "anisotropy.ovf"
-        files = list(exporting.write_anisotropy_field(_load_runs(source), _load_atoms(source), path))
-    return Outcome(data={"files": [str(f.resolve()) for f in files]}, lines=[f"wrote {f}" for f in files], output=target, source=source)
+    files = [] if step.dry_run else write(source, target, what=what)
+    return Outcome(
+        data={"files": [str(f.resolve()) for f in files]},
+        lines=[f"wrote {f}" for f in files],
+        output=target,
+        source=source,
+    )
 
 
 def _what_to_export(step: Step, target: Path) -> str:
@@ -201,7 +229,11 @@ def _what_to_export(step: Step, target: Path) -> str:
     by_suffix = {".xyz": "extxyz", ".extxyz": "extxyz", ".csv": "csv", ".ovf": "ovf"}.get(target.suffix.lower())
     form = step.settings.format or by_suffix
     formats = {"atoms": "extxyz", "tables": "csv", "anisotropy": "ovf"}
-    what: str = step.settings.what if "what" in step.settings.model_fields_set else {v: k for k, v in formats.items()}.get(form or "", "atoms")
+    what: str = (
+        step.settings.what
+        if "what" in step.settings.model_fields_set
+        else {v: k for k, v in formats.items()}.get(form or "", "atoms")
+    )
     if form is not None and form != formats[what]:
         raise UsageError(f"--what {what} is written as {formats[what]}, not as {form}; give --what or another target")
     if what == "tables" and target.suffix:
@@ -212,17 +244,24 @@ def _what_to_export(step: Step, target: Path) -> str:
 @verb(ReportSettings)
 def report(step: Step, source: Project) -> Outcome:
     """One self-contained HTML page with the figures of the field and a 3D view."""
-    from aet2dft.cli.reporting import write_report
+    from aet2dft.reporting import report as write_report
 
     target = step.need_output("the page to write, e.g. report.html")
     if not step.dry_run:
         write_report(source, target)
     size = target.stat().st_size / 1e6 if target.exists() else 0.0
-    return Outcome(data={"files": [str(target.resolve())], "size_mb": round(size, 2)}, lines=[f"wrote {target} ({size:.1f} MB)"], output=target, source=source)
+    return Outcome(
+        data={"files": [str(target.resolve())], "size_mb": round(size, 2)},
+        lines=[f"wrote {target} ({size:.1f} MB)"],
+        output=target,
+        source=source,
+    )
 
 
 @verb(DemoSettings)
-def demo(step: Step, directory: Annotated[Path, typer.Argument(help="Folder to fill; a new one.", show_default=False)]) -> Outcome:
+def demo(
+    step: Step, directory: Annotated[Path, typer.Argument(help="Folder to fill; a new one.", show_default=False)]
+) -> Outcome:
     """The whole chain on the measured FePt particle of the package; ends in DIR/report.html."""
     from aet2dft.cli.demonstration import demonstrate
 
@@ -261,7 +300,10 @@ def _model_for_inputs(step: Step, source: Path, types: Path | None) -> tuple[Any
         atoms = _load_atoms(source)
     else:
         atoms = read(source, types, step.read)
-        step.warn(*atoms.info["notes"], "the order of the atoms was found on the way with default settings; run `aet2dft order` to keep and see it")
+        step.warn(
+            *atoms.info["notes"],
+            "the order of the atoms was found on the way with default settings; run `aet2dft order` to keep and see it",
+        )
         atoms, _ = analyze(atoms, seed=step.seed)
     return atoms, {"path": source.name, "digest": digest(atoms), "structures": 1}
 
@@ -274,13 +316,6 @@ def _load_atoms(project: Path) -> Any:
     return store.load(project, "order", "atoms", Atoms)
 
 
-def _load_order(project: Path) -> Any:
-    from aet2dft import store
-    from aet2dft.structure.chemical_order import Order
-
-    return store.load(project, "order", "result", Order)
-
-
 def _load_runs(project: Path) -> Any:
     from aet2dft import store
     from aet2dft.dft_inputs.run_table import RunTable
@@ -288,7 +323,15 @@ def _load_runs(project: Path) -> Any:
     return store.load(project, "collect", "runs", RunTable)
 
 
-def _save(step: Step, project: Path, verb_name: str, records: dict[str, Any], *, overwrite: bool, extra: dict[str, Any] | None = None) -> None:
+def _save(
+    step: Step,
+    project: Path,
+    verb_name: str,
+    records: dict[str, Any],
+    *,
+    overwrite: bool,
+    extra: dict[str, Any] | None = None,
+) -> None:
     from aet2dft import store
 
     removed = store.save(project, verb_name, records, step.provenance() | (extra or {}), overwrite=overwrite)

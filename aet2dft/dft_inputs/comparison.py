@@ -196,3 +196,69 @@ def _moment_rms(
         return None
     change = (after[there] - before[here]).reshape(len(here), -1)
     return float(np.sqrt((change**2).sum(axis=1).mean()))
+
+
+def compare_volumes(atoms: Atoms, runs: RunTable, settings: CompareSettings = CompareSettings()) -> tuple[Atoms, Comparison]:  # noqa: B008
+    """Displacements from measured to relaxed positions over all relaxed volumes of a particle.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The particle, with ``site_id``.
+    runs : RunTable
+        Collected results with relaxed positions.
+    settings : CompareSettings
+        Settings of the verb.
+
+    Returns
+    -------
+    Atoms
+        The particle with ``relaxation`` (N, 3), Å: mean over the volumes that hold a site; NaN elsewhere.
+    Comparison
+        Over all atoms of all volumes; the offset is that of the largest length among the volumes.
+
+    Raises
+    ------
+    InputError
+        If no volume was relaxed.
+
+    Notes
+    -----
+    Every volume is compared in its own cell with its own rigid offset removed; a site in several volumes counts once in each.
+    """
+    names = list(dict.fromkeys(runs.relaxed.volume.tolist()))
+    if not names:
+        raise InputError("no volume was relaxed; run the protocol relax and collect it first")
+    index = {int(site): k for k, site in enumerate(atoms.arrays["site_id"])}
+    total, count = np.zeros((len(atoms), 3)), np.zeros(len(atoms))
+    found = []
+    for name in names:
+        own = runs.relaxed.volume == name
+        rows = np.array([index[int(site)] for site in runs.relaxed.site_id[own]])
+        cell = runs.relaxed.cells[name]
+        relaxed = Atoms(numbers=atoms.numbers[rows], positions=runs.relaxed.position[own], cell=cell, pbc=True)
+        relaxed.set_array("site_id", runs.relaxed.site_id[own])
+        measured, result = compare(atoms[rows], relaxed, settings)
+        found.append((result, measured.arrays["relaxation"], rows))
+        np.add.at(total, rows, measured.arrays["relaxation"])
+        np.add.at(count, rows, 1)
+    field = np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], np.nan)
+    out = atoms.copy()
+    out.set_array("relaxation", field)
+    return out, _pooled(atoms, found)
+
+
+def _pooled(atoms: Atoms, found: list[tuple[Comparison, NDArray[np.float64], NDArray[np.intp]]]) -> Comparison:
+    """One record over all atoms of several comparisons."""
+    vectors, rows = np.concatenate([v for _, v, _ in found]), np.concatenate([r for _, _, r in found])
+    squared = (vectors**2).sum(axis=1)
+    farthest = int(squared.argmax())
+    symbols = np.asarray(atoms.symbols)[rows]
+    return Comparison(
+        rmsd=float(np.sqrt(squared.mean())), max_displacement=float(np.sqrt(squared[farthest])), max_index=int(rows[farthest]),
+        n=len(rows), offset=max((c.offset for c, _, _ in found), key=lambda o: float(np.linalg.norm(o))),
+        rms_by_axis=np.sqrt((vectors**2).mean(axis=0)),
+        rmsd_by_species={str(s): float(np.sqrt(squared[symbols == s].mean())) for s in np.unique(symbols)},
+        matched_by="site_id", n_only_measured=len(atoms) - len(np.unique(rows)), n_only_relaxed=0,
+        measurement_sigma=_measurement_sigma(atoms, rows), moment_rms=None,
+    )

@@ -35,7 +35,7 @@ def inputs(
     code: str | None = None,
     protocol: str | None = None,
     axes: Sequence[str] | None = None,
-    settings: InputsSettings = InputsSettings(),  # noqa: B008
+    settings: InputsSettings = InputsSettings(),
     source: dict[str, Any] | None = None,
 ) -> DeckSet:
     """Volumes of a particle as input files of a DFT code.
@@ -77,7 +77,9 @@ def inputs(
         )
     warnings = [*notes, *(volume_decks[0].warnings if volume_decks else ())]
     if settings.code == "espresso" and settings.pseudo_dir is None:
-        warnings.append("the pseudopotentials of the package are small and soft: not for publication; give your own with --pseudo-dir")
+        warnings.append(
+            "the pseudopotentials of the package are small and soft: not for publication; give your own with --pseudo-dir"
+        )
     return DeckSet(
         kind=settings.kind, protocol=chosen, axes=settings.axes if chosen.needs_axes else (), pseudopotentials=tuple(pseudos),
         volumes=tuple(rows), decks=tuple(deck for volume in volume_decks for deck in volume.decks), source=source or {},
@@ -88,7 +90,10 @@ def inputs(
 def _pseudopotentials(elements: list[str], protocol: Protocol, settings: InputsSettings) -> tuple[Pseudopotential, ...]:
     return tuple(
         find(
-            elements, directory=settings.pseudo_dir, spin_orbit=protocol.needs_axes, scalar=protocol.needs_scalar,
+            elements,
+            directory=settings.pseudo_dir,
+            spin_orbit=protocol.needs_axes,
+            scalar=protocol.needs_scalar,
             functional=str(protocol.tags["functional"]),
         )  # fmt: skip
     )
@@ -111,9 +116,12 @@ def _cut(models: list[Atoms], settings: InputsSettings, writer: Writer) -> Made:
     check(atoms)
     require(atoms, "site", "lattice", "site_id")
     fit = fit_lattice(atoms)
-    box = find_box(atoms, settings.box, settings.around, fit)
+    boxes = [find_box(atoms, settings.box, around, fit) for around in dict.fromkeys(settings.around)]
     cutter = Cutter(atoms, fit, settings)
-    cuts = [cutter.cut(f"v{k:05d}", origin, size) for k, (origin, size) in enumerate(windows(box, settings))]
+    places = {
+        (*origin.tolist(), *size.tolist()): (origin, size) for box in boxes for origin, size in windows(box, settings)
+    }
+    cuts = [cutter.cut(f"v{k:05d}", origin, size) for k, (origin, size) in enumerate(places.values())]
     same = equal_volumes(cuts) if settings.positions == "ideal" else {}
     rows, made = [], []
     decks_of: dict[str, VolumeDecks] = {}
@@ -129,7 +137,7 @@ def _cut(models: list[Atoms], settings: InputsSettings, writer: Writer) -> Made:
             made.append(decks)
             row |= {"status": "written", "space_group": space_group(cut.atoms)} | decks.record()
         rows.append(row)
-    return rows, made, _notes(box, settings, rows, len(same)), _frame(fit, box)
+    return rows, made, [*(_box_note(box, settings) for box in boxes), *_notes(rows, len(same))], _frame(fit, boxes)
 
 
 def _geometry(cut: CutVolume) -> dict[str, Any]:
@@ -142,7 +150,8 @@ def _geometry(cut: CutVolume) -> dict[str, Any]:
 
 
 def _shared(atoms: Atoms, decks: VolumeDecks, first: str, match: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Row of a volume that is a translation of an earlier one: its own site ids, in the order of its atoms, and the deck index there."""
+    """Row of a volume that is a translation of an earlier one: its own site ids, in the order of its atoms, and the
+    deck index there."""
     deck_index = np.empty(len(atoms), dtype=np.intp)
     deck_index[decks.cell.permutation] = np.arange(len(atoms))
     return {
@@ -157,18 +166,20 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _notes(box: Box, settings: InputsSettings, rows: list[dict[str, Any]], n_same: int) -> list[str]:
-    notes = [
-        f"box of {'x'.join(map(str, box.size))} half cells at {box.origin.tolist()} with {box.n_atoms} of {box.n_sites} sites occupied, {box.note}"
-    ]
+def _box_note(box: Box, settings: InputsSettings) -> str:
+    """Where a box lies and how it was chosen."""
+    size = "x".join(map(str, box.size))
+    note = f"box of {size} half cells at {box.origin.tolist()} with {box.n_atoms} of {box.n_sites} sites occupied, {box.note}"
     if box.grain:
-        notes[0] += f"; {box.n_grain} of its atoms are inside"
+        note += f"; {box.n_grain} of its atoms are inside"
     if settings.kind == "supercell" and (box.size % 2).any():
         edges = ", ".join("xyz"[k] for k in np.flatnonzero(box.size % 2))
-        notes.append(
-            f"the box is an odd number of half cells along {edges}: its periodic images do not continue the lattice there; "
-            "an even --box does"
-        )
+        note += f"; it is an odd number of half cells along {edges}, where its periodic images do not continue the lattice: an even --box does"
+    return note
+
+
+def _notes(rows: list[dict[str, Any]], n_same: int) -> list[str]:
+    notes = []
     rejected = sum(row["status"] == "rejected" for row in rows)
     if rejected:
         notes.append(f"{rejected} of {len(rows)} volumes are rejected; the manifest says why")
@@ -177,11 +188,10 @@ def _notes(box: Box, settings: InputsSettings, rows: list[dict[str, Any]], n_sam
     return notes
 
 
-def _frame(fit: LatticeFit, box: Box) -> dict[str, Any]:
+def _frame(fit: LatticeFit, boxes: list[Box]) -> dict[str, Any]:
     return {
         "rotation": fit.rotation.tolist(), "origin": fit.cubic_origin.tolist(), "cubic_a": fit.cubic_a,
-        "triclinic_cell": fit.cell.tolist(), "triclinic_origin": fit.origin.tolist(),
-        "box": {"origin": box.origin.tolist(), "size": box.size.tolist(), "grain": box.grain},
+        "boxes": [{"origin": b.origin.tolist(), "size": b.size.tolist(), "grain": b.grain, "n_grain": b.n_grain} for b in boxes],
     }  # fmt: skip
 
 
@@ -197,7 +207,9 @@ def _structures(models: list[Atoms], settings: InputsSettings, writer: Writer) -
             "id": name, "status": "written", "reason": "", "same_as": None, "same_sites": None, "n_vacancies": 0,
             "center": [0.0, 0.0, 0.0], "shortest_bond": _number(bond), "order_difference": None,
         }  # fmt: skip
-        digest = hashlib.sha256(cell.positions.tobytes() + cell.numbers.tobytes() + np.asarray(cell.cell).tobytes()).hexdigest()
+        digest = hashlib.sha256(
+            cell.positions.tobytes() + cell.numbers.tobytes() + np.asarray(cell.cell).tobytes()
+        ).hexdigest()
         if reason:
             row |= {"status": "rejected", "reason": reason}
         elif digest in known:
@@ -209,13 +221,20 @@ def _structures(models: list[Atoms], settings: InputsSettings, writer: Writer) -
             row |= {"space_group": space_group(cell)} | made[-1].record()
         rows.append(row)
     rejected = sum(row["status"] == "rejected" for row in rows)
-    return rows, made, [f"{rejected} of {len(rows)} structures are rejected; the manifest says why"] if rejected else [], None
+    return (
+        rows,
+        made,
+        [f"{rejected} of {len(rows)} structures are rejected; the manifest says why"] if rejected else [],
+        None,
+    )
 
 
 def _prepared(atoms: Atoms, name: str) -> Atoms:
     """A copy with site ids; InputError unless it is sound and periodic."""
     if not np.isfinite(np.asarray(atoms.cell)).all() or abs(atoms.cell.volume) < 1e-6:
-        raise InputError(f"{name}: --kind atoms needs periodic structures, this one has no cell; cut volumes from particles with --kind sliding")
+        raise InputError(
+            f"{name}: --kind atoms needs periodic structures, this one has no cell; cut volumes from particles with --kind sliding"
+        )
     check(atoms)
     cell = atoms.copy()
     cell.pbc = True
@@ -233,16 +252,18 @@ def _too_short(atoms: Atoms, min_bond: float) -> tuple[float, str]:
     k = int(distance.argmin())
     if distance[k] >= min_bond:
         return float(distance[k]), ""
-    return float(distance[k]), f"bond of {distance[k]:.2f} Å between atoms {k} and {partner[k]}, periodic images included, is below {min_bond:g} Å"
+    return (
+        float(distance[k]),
+        f"bond of {distance[k]:.2f} Å between atoms {k} and {partner[k]}, periodic images included, is below {min_bond:g} Å",
+    )
 
 
 def space_group(atoms: Atoms) -> str:
-    """International symbol and number of the space group of a periodic cell, ``P4/mmm (123)``; positions are checked first."""
+    """International symbol and number of the space group of a periodic cell, ``P4/mmm (123)``; positions are checked
+    first."""
     import spglib
 
     if not np.isfinite(atoms.positions).all():
         raise InputError("a position is NaN or infinite: no space group")
     cell = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
     return str(spglib.get_spacegroup(cell, symprec=SYMMETRY_TOLERANCE) or "P1 (1)")
-
-

@@ -16,11 +16,14 @@ from aet2dft.dft_inputs.anisotropy import anisotropy_tensor, mae, to_energy_dens
 from aet2dft.dft_inputs.decks import Manifest
 from aet2dft.dft_inputs.directions import direction_name, parse_direction
 from aet2dft.dft_inputs.job_status import assess
+from aet2dft.dft_inputs.kmesh import k_mesh
 from aet2dft.dft_inputs.run_result import COUNTED_AS, RunResult
 from aet2dft.dft_inputs.run_table import JobTable, MomentTable, RelaxedTable, RunTable, VolumeTable
 
 COUNTS = ("ok", "not_converged", "incomplete", "input_changed", "missing", "failed")
 """The six classes of `counts`."""
+SHIPPED = "outputs_of_the_package.txt"
+"""File in a deck folder whose outputs were not computed there but came with the package."""
 _COMPARED = ("version", "k_mesh", "pseudo_md5", "n_electrons")
 """What must be equal in two runs for their energies to be compared."""
 
@@ -36,7 +39,7 @@ class _Gathered:
 
 def collect(
     directory: Path,
-    settings: CollectSettings = CollectSettings(),  # noqa: ARG001, B008  the form of every verb; this one needs none yet
+    settings: CollectSettings = CollectSettings(),
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> RunTable:
@@ -73,7 +76,9 @@ def collect(
     runs_of: dict[str, dict[str, RunResult]] = {}
     for job in manifest.jobs:
         runs_of.setdefault(job["volume"], {})[job["step"]] = gathered.results[job["id"]]
-    rows = [_volume_row(volume, axes, runs_of.get(volume["same_as"] or volume["id"], {})) for volume in manifest.volumes]
+    rows = [
+        _volume_row(volume, axes, runs_of.get(volume["same_as"] or volume["id"], {})) for volume in manifest.volumes
+    ]
     warnings = _warnings(manifest, gathered)
     counted = Counter(result.counted_as for result in gathered.results.values())
     return RunTable(
@@ -81,7 +86,7 @@ def collect(
         method=("force_theorem" if force_theorem else "total_energy") if axes else "", axes=axes, mae_axes=mae_axes(axes),
         counts={name: counted.get(name, 0) for name in COUNTS}, jobs=_job_table(manifest, gathered), volumes=_volume_table(rows, len(axes)),
         moments=_moment_table(gathered), relaxed=_relaxed_table(manifest, gathered), frame=_rotation(manifest),
-        k_mesh=", ".join(sorted({"x".join(map(str, v["k_mesh"])) for v in manifest.volumes if "k_mesh" in v})), shipped=False,
+        k_mesh=", ".join(sorted({"x".join(map(str, v["k_mesh"])) for v in manifest.volumes if "k_mesh" in v})), shipped=(directory / SHIPPED).is_file(),
         warnings=tuple(warnings),
     )  # fmt: skip
 
@@ -145,7 +150,8 @@ def _text(values: Iterator[str]) -> NDArray[np.str_]:
 
 
 def _volume_row(volume: Mapping[str, Any], axes: tuple[str, ...], runs: Mapping[str, RunResult]) -> dict[str, Any]:
-    """One row of the table of volumes; `runs` are those of the volume, or of the one it shares its jobs with, by step."""
+    """One row of the table of volumes; `runs` are those of the volume, or of the one it shares its jobs with, by
+    step."""
     symbols = list(volume.get("symbols", ()))
     size = np.array(volume.get("size", [0, 0, 0]))
     row: dict[str, Any] = {
@@ -165,7 +171,9 @@ def _volume_row(volume: Mapping[str, Any], axes: tuple[str, ...], runs: Mapping[
     along = [runs.get(f"axis_{direction_name(parse_direction(word))}") for word in axes]
     row["energies"] = [_energy(run) for run in along]
     if bad is None and axes:
-        row |= _anisotropy(axes, row["energies"], len(symbols), volume["cell"], [run for run in along if run is not None])
+        row |= _anisotropy(
+            axes, row["energies"], len(symbols), volume["cell"], [run for run in along if run is not None]
+        )
     return row
 
 
@@ -238,9 +246,27 @@ def _window_origin(volume: Mapping[str, Any], frame: Mapping[str, Any] | None) -
     return np.zeros(3) if frame is None else np.array(volume["offset"])
 
 
+def _coarse_meshes(manifest: Manifest) -> list[str]:
+    """k-meshes whose points are further apart than the default spacing."""
+    meshes = {(tuple(v["k_mesh"]), tuple(map(tuple, v["cell"]))) for v in manifest.volumes if "k_mesh" in v}
+    return sorted(
+        {
+            "x".join(map(str, mesh))
+            for mesh, cell in meshes
+            if any(n < d for n, d in zip(mesh, k_mesh(cell), strict=True))
+        }
+    )
+
+
 def _warnings(manifest: Manifest, gathered: _Gathered) -> list[str]:
     found = Counter(text for result in gathered.results.values() for text in result.warnings)
     warnings = [f"{text} ({n} jobs)" for text, n in found.most_common(5)]
     if manifest.content["axes"] and manifest.content["protocol"]["name"] != "convergence":
-        warnings.append("the MAE depends on the k-mesh: run the protocol convergence on a sample of the volumes before quoting it")
+        warnings.append(
+            "the MAE depends on the k-mesh: run the protocol convergence on a sample of the volumes before quoting it"
+        )
+    if coarse := _coarse_meshes(manifest):
+        warnings.append(f"unconverged: the k-mesh {', '.join(coarse)} is coarser than the default spacing of 0.30 1/Å")
+    if (manifest.directory / SHIPPED).is_file():
+        warnings.append("the outputs of these jobs came with the package; they were not computed on this machine")
     return warnings

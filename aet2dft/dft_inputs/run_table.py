@@ -41,7 +41,8 @@ class VolumeTable:
     volume: NDArray[np.str_]
     """Name, ``v00000``."""
     status: NDArray[np.str_]
-    """``ok`` with a MAE (or energy where no axes are asked), else ``rejected`` or the first job status that is not ok."""
+    """``ok`` with a MAE (or energy where no axes are asked), else ``rejected`` or the first job status that is not
+    ok."""
     reason: NDArray[np.str_]
     """Why there is no result."""
     same_as: NDArray[np.str_]

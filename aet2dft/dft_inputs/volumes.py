@@ -73,7 +73,8 @@ class CutVolume:
 
 
 def choose_grain(atoms: Atoms, around: str) -> tuple[int, str]:
-    """Grain that a box is put around: the largest of a phase, one by number, or 0 for ``center``; and how near the runners-up were.
+    """Grain that a box is put around: the largest of a phase, one by number, or 0 for ``center``; and how near the
+    runners-up were.
 
     Raises
     ------
@@ -86,7 +87,10 @@ def choose_grain(atoms: Atoms, around: str) -> tuple[int, str]:
     grain, variant = atoms.arrays["grain"], atoms.arrays["variant"]
     sizes = np.bincount(grain, minlength=1)[1:]
     phases = [str(PHASE_OF[variant[np.argmax(grain == g)]]) for g in range(1, len(sizes) + 1)]
-    listed = ", ".join(f"{g} ({p}, {n} atoms)" for g, (p, n) in enumerate(zip(phases, sizes, strict=True), start=1)) or "none"
+    listed = (
+        ", ".join(f"{g} ({p}, {n} atoms)" for g, (p, n) in enumerate(zip(phases, sizes, strict=True), start=1))
+        or "none"
+    )
     if around.isdigit():
         if not 1 <= int(around) <= len(sizes):
             raise InputError(f"there is no grain {around}; the grains are {listed}")
@@ -102,8 +106,9 @@ def choose_grain(atoms: Atoms, around: str) -> tuple[int, str]:
 def find_box(atoms: Atoms, size: tuple[int, int, int], around: str, fit: LatticeFit) -> Box:
     """The box of `size` half cells that holds most of a grain.
 
-    Among the boxes with every site occupied the one with most atoms of the grain, then the nearest to its center, is taken; all
-    orientations of the box are tried. Where no box is full, those with the fewest empty sites compete, and the note says so.
+    Among the boxes with every site occupied the one with most atoms of the grain, then the nearest to its center, is
+    taken; all orientations of the box are tried. Where no box is full, those with the fewest empty sites compete, and
+    the note says so.
 
     Raises
     ------
@@ -125,10 +130,18 @@ def find_box(atoms: Atoms, size: tuple[int, int, int], around: str, fit: Lattice
             continue
         missing, inside = _box_sums(empty, shape), _box_sums(of_grain, shape)
         rank = _best_corner(missing, inside, center - grid.lowest - 0.5 * (np.array(shape) - 1))
-        key = (missing[rank], -inside[rank] if number else 0, _distance(rank, shape, center - grid.lowest), *shape, *rank)
+        key = (
+            missing[rank],
+            -inside[rank] if number else 0,
+            _distance(rank, shape, center - grid.lowest),
+            *shape,
+            *rank,
+        )
         best = key if best is None or key < best else best
     if best is None:
-        raise InputError(f"the particle is smaller than the box of {'x'.join(map(str, size))} half cells; give a smaller --box")
+        raise InputError(
+            f"the particle is smaller than the box of {'x'.join(map(str, size))} half cells; give a smaller --box"
+        )
     shape, corner = np.array(best[3:6], dtype=np.int32), np.array(best[6:9], dtype=np.int32) + grid.lowest
     n_sites = int(grid.sites()[tuple(slice(c, c + s) for c, s in zip(corner - grid.lowest, shape, strict=True))].sum())
     if best[0]:
@@ -179,7 +192,9 @@ def windows(box: Box, settings: InputsSettings) -> list[tuple[NDArray[np.int32],
         steps = [range(int(n - s) + 1) for n, s in zip(box.size, size, strict=True)]
         found = [(box.origin + np.array(step, dtype=np.int32), size) for step in product(*steps)]
     if not found:
-        raise InputError(f"a box of {'x'.join(map(str, box.size))} half cells holds no window of {settings.cells} cells; give a larger --box")
+        raise InputError(
+            f"a box of {'x'.join(map(str, box.size))} half cells holds no window of {settings.cells} cells; give a larger --box"
+        )
     if settings.limit is not None and settings.limit < len(found):
         middle = box.origin + 0.5 * box.size
         distance = [float(((origin + 0.5 * size - middle) ** 2).sum()) for origin, size in found]
@@ -225,7 +240,9 @@ class Cutter:
         ideal = (kept - origin) @ self._cell
         shift = self._lattice_frame[index[present]] - ideal if present.any() else np.zeros((1, 3))
         offset = shift.mean(axis=0)
-        atoms = self._periodic(kept, index[present], origin, size, ideal if self._settings.positions == "ideal" else ideal + shift - offset)
+        atoms = self._periodic(
+            kept, index[present], origin, size, ideal if self._settings.positions == "ideal" else ideal + shift - offset
+        )
         if n_vacancies and self._settings.vacancies == "fill" and not reason:
             atoms = self._filled(atoms, site[~present], origin)
         bond, pair = _shortest_bond(atoms) if len(atoms) > 1 else (float("nan"), (0, 0))
@@ -238,7 +255,12 @@ class Cutter:
         )  # fmt: skip
 
     def _periodic(
-        self, site: NDArray[np.int32], index: NDArray[np.int32], origin: NDArray[np.int32], size: NDArray[np.int32], positions: NDArray[np.float64]
+        self,
+        site: NDArray[np.int32],
+        index: NDArray[np.int32],
+        origin: NDArray[np.int32],
+        size: NDArray[np.int32],
+        positions: NDArray[np.float64],
     ) -> Atoms:
         cell = np.round(size[:, None] * self._cell, _EDGE_DECIMALS)
         if self._settings.positions == "ideal":
@@ -259,14 +281,21 @@ class Cutter:
         filling.set_array("site_id", (first_new + flat).astype(np.int32))
         filling.set_array("site", empty)
         if "initial_magmoms" in atoms.arrays:
-            raise InputError("--vacancies fill cannot invent starting moments; leave the array initial_magmoms away or use keep")
+            raise InputError(
+                "--vacancies fill cannot invent starting moments; leave the array initial_magmoms away or use keep"
+            )
         return atoms + filling
 
     def _ideal_number(self, site: NDArray[np.int32]) -> int:
-        """Species of the most frequent variant among the neighbors on this sublattice, or the most frequent species without order."""
+        """Species of the most frequent variant among the neighbors on this sublattice, or the most frequent species
+        without order."""
         around = self._grid.atoms(site + shell_vectors(1))
         around = around[around >= 0]
-        variant = self._atoms.arrays["variant"][around] if "variant" in self._atoms.arrays else np.zeros(len(around), dtype=int)
+        variant = (
+            self._atoms.arrays["variant"][around]
+            if "variant" in self._atoms.arrays
+            else np.zeros(len(around), dtype=int)
+        )
         common = int(np.bincount(variant).argmax()) if len(around) else 0
         if common == 0 or len(self._numbers) != 2:
             pool = self._atoms.numbers[around] if len(around) else self._atoms.numbers
@@ -294,7 +323,8 @@ class Cutter:
 
 
 def half_cell(fit: LatticeFit, kind: str) -> NDArray[np.float64]:
-    """Half-cell vectors as rows (3, 3), Å, in the lattice frame: cubic, tetragonal (own length along z) or fitted (triclinic)."""
+    """Half-cell vectors as rows (3, 3), Å, in the lattice frame: cubic, tetragonal (own length along z) or fitted
+    (triclinic)."""
     if kind == "cubic":
         return 0.5 * fit.cubic_a * np.eye(3)
     triclinic = 0.5 * fit.cell @ fit.rotation
@@ -318,9 +348,11 @@ def _shortest_bond(atoms: Atoms) -> tuple[float, tuple[int, int]]:
 
 
 def equal_volumes(volumes: list[CutVolume]) -> dict[str, tuple[str, NDArray[np.intp]]]:
-    """Volumes with ideal positions that are translations of an earlier one: name -> (that one, index of the atom there for every atom here).
+    """Volumes with ideal positions that are translations of an earlier one: name -> (that one, index of the atom
+    there for every atom here).
 
-    Only translations are used: they keep every axis and every site of the periodic cell; a rotation would exchange the axes.
+    Only translations are used: they keep every axis and every site of the periodic cell; a rotation would exchange
+    the axes.
     """
     known: dict[bytes, tuple[str, dict[tuple[int, ...], int]]] = {}
     same: dict[str, tuple[str, NDArray[np.intp]]] = {}

@@ -12,8 +12,8 @@ from numba import njit
 def fcc_frames(points, indptr, indices, spacing):
     """Best cube axes around every atom and the rms misfit of its twelve neighbors.
 
-    For every pair of nearly perpendicular second neighbors the third axis is their cross product; the twelve neighbors lie at
-    (± a_i ± a_j) / 2. A predicted neighbor without an atom counts as half a spacing off.
+    For every pair of nearly perpendicular second neighbors the third axis is their cross product; the twelve
+    neighbors lie at (± a_i ± a_j) / 2. A predicted neighbor without an atom counts as half a spacing off.
     """
     n = points.shape[0]
     residual = np.full(n, np.inf)
@@ -119,10 +119,11 @@ def _invert4(matrix, inverse):
 
 @njit(cache=True)
 def local_linear(points, values, start, shape, sigma, truncate):
-    """Gradient (n, 3, 3), its variance per unit variance (n, 3) and leave-one-out value (n, 3) of vector values at points.
+    """Gradient (n, 3, 3), its variance per unit variance (n, 3) and leave-one-out value (n, 3) of vector values at
+    points.
 
-    Points are ordered by cubic cells of half the cutoff; `start` holds the first point of every cell. Distances are measured in sigma, so
-    that the moment matrix is well scaled.
+    Points are ordered by cubic cells of half the cutoff; `start` holds the first point of every cell. Distances are
+    measured in sigma, so that the moment matrix is well scaled.
     """
     n = points.shape[0]
     gradient = np.full((n, 3, 3), np.nan)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -23,7 +22,14 @@ from aet2dft.structure.defects import (
     is_antisite,
     swap_partners,
 )
-from aet2dft.structure.grain_table import GrainTable, LabelledCrystal, Recipe, grain_table, label_crystals, neighboring_recipes
+from aet2dft.structure.grain_table import (
+    GrainTable,
+    LabelledCrystal,
+    Recipe,
+    grain_table,
+    label_crystals,
+    neighboring_recipes,
+)
 from aet2dft.structure.grains import LARGE_GRAIN, Boundaries, boundaries
 from aet2dft.structure.lattice import LatticeFit, index_lattice
 from aet2dft.structure.order_parameters import null_level
@@ -93,7 +99,7 @@ class Order:
     """What the reader should know."""
 
 
-def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int = 0) -> tuple[Atoms, Order]:  # noqa: B008
+def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int = 0) -> tuple[Atoms, Order]:
     """Chemical order of a particle: lattice, displacements, strain, variants, grains, antisites, short-range order.
 
     Parameters
@@ -125,24 +131,37 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
     warnings = list(check(atoms).problems)
     with threadpool_limits(limits=1):
         atoms, lattices = index_lattice(_with_site_ids(atoms), tolerance=settings.tolerance)
-        atoms = _with(atoms, is_surface=surface_atoms(atoms.positions, alpha=SURFACE_ALPHA * lattices[0].nearest_neighbor))
+        atoms = _with(
+            atoms, is_surface=surface_atoms(atoms.positions, alpha=SURFACE_ALPHA * lattices[0].nearest_neighbor)
+        )
         parts = crystals(atoms, lattices)
         atoms, strain = _add_strain(atoms, parts, settings)
         atoms, chemical = _add_chemical_order(atoms, parts, settings, seed)
         vacancies = _joined([find_vacancies(part, atoms) for part in parts])
         pairs = warren_cowley(parts, atoms)
     if chemical is None:
-        warnings.append(f"variants and grains need two species, this model has {len(set(atoms.symbols))}: they are left out")
+        warnings.append(
+            f"variants and grains need two species, this model has {len(set(atoms.symbols))}: they are left out"
+        )
     if left := int((atoms.arrays["lattice"] == 0).sum()):
         warnings.append(f"{left} of {len(atoms)} atoms find no lattice site; they belong to no grain")
     return atoms, Order(
-        lattices=lattices, strain=strain, vacancies=vacancies, warren_cowley=pairs, chemical=chemical, warnings=tuple(warnings)
+        lattices=lattices,
+        strain=strain,
+        vacancies=vacancies,
+        warren_cowley=pairs,
+        chemical=chemical,
+        warnings=tuple(warnings),
     )
 
 
 def _with_site_ids(atoms: Atoms) -> Atoms:
     """A copy in which every atom has a `site_id`, 1 to N in file order unless it came with one."""
-    return atoms.copy() if "site_id" in atoms.arrays else _with(atoms, site_id=np.arange(1, len(atoms) + 1, dtype=np.int32))
+    return (
+        atoms.copy()
+        if "site_id" in atoms.arrays
+        else _with(atoms, site_id=np.arange(1, len(atoms) + 1, dtype=np.int32))
+    )
 
 
 def _with(atoms: Atoms, **arrays: NDArray[np.generic]) -> Atoms:
@@ -157,7 +176,11 @@ def _add_strain(atoms: Atoms, parts: tuple[Crystal, ...], settings: OrderSetting
     strain, error = np.full((len(atoms), 6), np.nan), np.full((len(atoms), 6), np.nan)
     noise = []
     for part in parts:
-        ideal = part.fit.positions(part.site) if settings.strain_reference == "triclinic" else part.fit.cubic_positions(part.site)
+        ideal = (
+            part.fit.positions(part.site)
+            if settings.strain_reference == "triclinic"
+            else part.fit.cubic_positions(part.site)
+        )
         sigma = atoms.arrays["position_sigma"][part.members] if "position_sigma" in atoms.arrays else None
         field = local_strain(part.positions, part.positions - ideal, sigma=settings.strain_sigma, position_sigma=sigma)
         strain[part.members], error[part.members] = field.strain, field.sigma
@@ -209,7 +232,12 @@ def _annotated(atoms: Atoms, parts: tuple[LabelledCrystal, ...]) -> Atoms:
     """A copy with the arrays of chemical order."""
     n = len(atoms)
     variant, grain, partner = (np.zeros(n, dtype=np.int32) for _ in range(3))
-    depth, s, sigma, antisite = np.full(n, np.nan), np.full((n, 16), np.nan), np.full((n, 16), np.nan), np.zeros(n, dtype=bool)
+    depth, s, sigma, antisite = (
+        np.full(n, np.nan),
+        np.full((n, 16), np.nan),
+        np.full((n, 16), np.nan),
+        np.zeros(n, dtype=bool),
+    )
     for part in parts:
         members = part.crystal.members
         wrong = is_antisite(part.crystal, part.labels.variant)
@@ -224,4 +252,6 @@ def _annotated(atoms: Atoms, parts: tuple[LabelledCrystal, ...]) -> Atoms:
 
 
 def _joined(found: list[Vacancies]) -> Vacancies:
-    return Vacancies(**{name: np.concatenate([getattr(v, name) for v in found]) for name in Vacancies.__dataclass_fields__})
+    return Vacancies(
+        **{name: np.concatenate([getattr(v, name) for v in found]) for name in Vacancies.__dataclass_fields__}
+    )

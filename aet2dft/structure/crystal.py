@@ -70,15 +70,22 @@ def crystals(atoms: Atoms, fits: tuple[LatticeFit, ...]) -> tuple[Crystal, ...]:
         grid = SiteGrid.of(site)
         found.append(
             Crystal(
-                fit=fit, members=members, site=site, positions=atoms.positions[members], neighbors=grid.neighbors(site),
-                sublattice=sublattice(site), is_first=first[members], vacuum=_vacuum(grid, fit, tree),
+                fit=fit,
+                members=members,
+                site=site,
+                positions=atoms.positions[members],
+                neighbors=grid.neighbors(site),
+                sublattice=sublattice(site),
+                is_first=first[members],
+                vacuum=_vacuum(grid, fit, tree),
             )  # fmt: skip
         )
     return tuple(found)
 
 
 def _vacuum(grid: SiteGrid, fit: LatticeFit, atoms: cKDTree) -> NDArray[np.float64]:
-    """Positions of empty sites that touch an atom and are connected with the outside; holes inside are vacancies, not vacuum."""
+    """Positions of empty sites that touch an atom and are connected with the outside; holes inside are vacancies, not
+    vacuum."""
     empty = grid.sites() & (grid.atom_at < 0)
     domains, _ = label(empty, structure=_TWELVE)
     outside = np.unique(domains[0, 0, :])

@@ -63,7 +63,8 @@ class Vacancies:
 
 
 def is_antisite(crystal: Crystal, variant: NDArray[np.int32] | int) -> NDArray[np.bool_]:
-    """Whether the species of every atom (n,) differs from what `variant` puts on its sublattice; variant 0 has no antisites."""
+    """Whether the species of every atom (n,) differs from what `variant` puts on its sublattice; variant 0 has no
+    antisites."""
     expected = VARIANTS[variant, crystal.sublattice]
     return np.asarray((expected != crystal.is_first) & (np.asarray(variant) > 0))
 
@@ -73,7 +74,9 @@ def corrected(fraction: float, species_error: float) -> float:
     return float(np.maximum(0.0, (fraction - species_error) / (1.0 - 2.0 * species_error)))
 
 
-def antisite_profile(crystal: Crystal, labels: Labels, grain: NDArray[np.int32], number: int, *, free_surface: bool) -> AntisiteProfile:
+def antisite_profile(
+    crystal: Crystal, labels: Labels, grain: NDArray[np.int32], number: int, *, free_surface: bool
+) -> AntisiteProfile:
     """Antisite fraction and order of a grain's variant against depth, in bins of half a unit cell.
 
     Parameters
@@ -118,7 +121,8 @@ def _grain_without_self(crystal: Crystal, labels: Labels, member: NDArray[np.boo
 
 
 def swap_partners(crystal: Crystal, grain: NDArray[np.int32], antisite: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """1 + local index (n,) of the exchanged neighbor, 0 = none; each atom has one partner at most, nearest pairs first."""
+    """1 + local index (n,) of the exchanged neighbor, 0 = none; each atom has one partner at most, nearest pairs
+    first."""
     first, second = _opposite_pairs(crystal, grain, antisite)
     distance = np.linalg.norm(crystal.positions[first] - crystal.positions[second], axis=1)
     partner = np.zeros(len(grain), dtype=np.int32)
@@ -129,17 +133,23 @@ def swap_partners(crystal: Crystal, grain: NDArray[np.int32], antisite: NDArray[
     return partner
 
 
-def _opposite_pairs(crystal: Crystal, grain: NDArray[np.int32], antisite: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _opposite_pairs(
+    crystal: Crystal, grain: NDArray[np.int32], antisite: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Neighbors of one grain that are antisites of opposite kind."""
     first = np.repeat(np.arange(len(grain)), 12)
     second = crystal.neighbors.ravel().astype(np.intp)
     keep = (second > first) & antisite[first] & antisite[second]
     first, second = first[keep], second[keep]
-    opposite = (crystal.is_first[first] != crystal.is_first[second]) & (grain[first] == grain[second]) & (grain[first] > 0)
+    opposite = (
+        (crystal.is_first[first] != crystal.is_first[second]) & (grain[first] == grain[second]) & (grain[first] > 0)
+    )
     return first[opposite], second[opposite]
 
 
-def count_swaps(crystal: Crystal, grain: NDArray[np.int32], number: int, variant: int, depth: NDArray[np.float64]) -> Swaps:
+def count_swaps(
+    crystal: Crystal, grain: NDArray[np.int32], number: int, variant: int, depth: NDArray[np.float64]
+) -> Swaps:
     """Swaps of one grain beside their chance expectation.
 
     Notes
@@ -184,7 +194,11 @@ def find_vacancies(crystal: Crystal, atoms: Atoms) -> Vacancies:
     around = grid.neighbors(near)
     shift = local[around] - crystal.fit.positions(crystal.site[around])
     position = position + np.where((around >= 0)[..., None], shift, 0.0).sum(axis=1) / np.maximum(count, 1)[:, None]
-    free = cKDTree(atoms.positions).query(position)[0] > 0.5 * crystal.fit.nearest_neighbor if len(near) else np.zeros(0, bool)
+    free = (
+        cKDTree(atoms.positions).query(position)[0] > 0.5 * crystal.fit.nearest_neighbor
+        if len(near)
+        else np.zeros(0, bool)
+    )
     return Vacancies(
         lattice=np.full(int(free.sum()), crystal.fit.lattice, dtype=np.int32), site=near[free], position=position[free],
         n_neighbors=count[free].astype(np.int32),

@@ -104,14 +104,16 @@ class LabelledCrystal:
     grain: NDArray[np.int32]
     """(n,): grain of every atom, 0 = none."""
     depth: NDArray[np.float64]
-    """(n,), Å: below the surface of the atom's own grain; for atoms of no grain minus the distance to the nearest grain."""
+    """(n,), Å: below the surface of the atom's own grain; for atoms of no grain minus the distance to the nearest
+    grain."""
 
 
 def label_crystals(crystals: tuple[Crystal, ...], settings: OrderSettings) -> tuple[LabelledCrystal, ...]:
     """Labels and grains of all crystals; grains are numbered by size over all of them."""
     concentration = _concentration(crystals)
     labelers = [
-        Labeler.of(c, window=settings.window, threshold=settings.threshold, concentration=concentration) for c in crystals
+        Labeler.of(c, window=settings.window, threshold=settings.threshold, concentration=concentration)
+        for c in crystals
     ]
     labels = [labeler(crystal.is_first) for labeler, crystal in zip(labelers, crystals, strict=True)]
     parts = [components(label.variant, crystal.neighbors) for label, crystal in zip(labels, crystals, strict=True)]
@@ -140,7 +142,9 @@ def _own_depth(crystal: Crystal, grain: NDArray[np.int32], *, free_surface: bool
     return depth
 
 
-def grain_table(parts: tuple[LabelledCrystal, ...], species: tuple[str, str], settings: OrderSettings, *, seed: int) -> GrainTable:
+def grain_table(
+    parts: tuple[LabelledCrystal, ...], species: tuple[str, str], settings: OrderSettings, *, seed: int
+) -> GrainTable:
     """Rows of all grains of all crystals, largest first."""
     rows = [row for part in parts for row in _rows(part, species, settings, seed)]
     rows.sort(key=lambda row: int(row["grain"]))
@@ -154,14 +158,21 @@ def _empty_table() -> GrainTable:
     return GrainTable(**{name: np.zeros(shape, dtype=kinds.get(name, "f8")) for name, shape in shapes.items()})  # type: ignore[arg-type]
 
 
-def _rows(part: LabelledCrystal, species: tuple[str, str], settings: OrderSettings, seed: int) -> list[dict[str, object]]:
+def _rows(
+    part: LabelledCrystal, species: tuple[str, str], settings: OrderSettings, seed: int
+) -> list[dict[str, object]]:
     crystal, labels = part.crystal, part.labels
     numbers = np.unique(part.grain[part.grain > 0])
     sizes = np.bincount(part.grain, minlength=2)
     variants = {int(g): int(labels.variant[part.grain == g][0]) for g in numbers}
     small = any(v > 0 and sizes[g] < LARGE_GRAIN for g, v in variants.items())
     chance = surrogate_sizes(
-        crystal, part.labeler, labels, part.grain, surrogates=settings.surrogates if small else 0, seed=seed + crystal.fit.lattice
+        crystal,
+        part.labeler,
+        labels,
+        part.grain,
+        surrogates=settings.surrogates if small else 0,
+        seed=seed + crystal.fit.lattice,
     )
     below_surface = cKDTree(crystal.vacuum).query(crystal.positions)[0] - 0.5 * crystal.nearest_neighbor
     core = below_surface > CORE * crystal.fit.cubic_a
@@ -212,9 +223,12 @@ def neighboring_recipes(crystals: tuple[Crystal, ...], *, min_grain: int) -> tup
         kept = (size >= min_grain) & (first > 0)
         found.append(
             Recipe(
-                window=window, threshold=null_level(window, concentration) if threshold is None else threshold,
-                fixed=threshold is not None, sizes=tuple(int(n) for n in np.sort(size[kept])[::-1][:10]),
-                n_l10=int((PHASE_OF[first[kept]] == "L10").sum()), n_l12=int((PHASE_OF[first[kept]] == "L12").sum()),
+                window=window,
+                threshold=null_level(window, concentration) if threshold is None else threshold,
+                fixed=threshold is not None,
+                sizes=tuple(int(n) for n in np.sort(size[kept])[::-1][:10]),
+                n_l10=int((PHASE_OF[first[kept]] == "L10").sum()),
+                n_l12=int((PHASE_OF[first[kept]] == "L12").sum()),
                 n_a1=int(size[first == 0].sum()),
             )  # fmt: skip
         )

@@ -100,7 +100,8 @@ class Labeler:
 
 
 def full_window_number(window: float) -> float:
-    """Effective number of atoms in a Gaussian window inside an infinite crystal, (4 pi)^(3/2) sigma^3 times 4 per cell."""
+    """Effective number of atoms in a Gaussian window inside an infinite crystal, (4 pi)^(3/2) sigma^3 times 4 per
+    cell."""
     return float(4.0 * (4.0 * np.pi) ** 1.5 * window**3)
 
 
@@ -130,11 +131,14 @@ def number_grains(parts: list[NDArray[np.int32]], *, min_grain: int) -> list[NDA
     return [name[part] for name, part in zip(names, parts, strict=True)]
 
 
-def signed_depth(crystal: Crystal, inside: NDArray[np.bool_], *, free_surface: bool, query: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def signed_depth(
+    crystal: Crystal, inside: NDArray[np.bool_], *, free_surface: bool, query: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Distance (n,), Å, of atoms below the surface of a grain, negative outside; NaN where `query` is false.
 
-    Inside: distance to the nearest place that is not of the grain, minus half a nearest-neighbor distance; outside: minus the distance to
-    the nearest atom of the grain less the same half. With `free_surface` the empty sites around the particle are not of the grain.
+    Inside: distance to the nearest place that is not of the grain, minus half a nearest-neighbor distance; outside:
+    minus the distance to the nearest atom of the grain less the same half. With `free_surface` the empty sites around
+    the particle are not of the grain.
     """
     half = 0.5 * crystal.nearest_neighbor
     query = np.ones(len(inside), dtype=bool) if query is None else query
@@ -161,7 +165,8 @@ class Boundaries:
     n_bonds: NDArray[np.int32]
     """(m,): bonds between the two."""
     kind: NDArray[np.str_]
-    """(m,): ``antiphase`` (one phase, related by a lattice translation), ``rotation`` (L1₀ with another axis) or ``phase``."""
+    """(m,): ``antiphase`` (one phase, related by a lattice translation), ``rotation`` (L1₀ with another axis) or
+    ``phase``."""
     translation: NDArray[np.float64]
     """(m, 3): a translation between the two in unit cells, a/2<110>, for antiphase boundaries; NaN for the others."""
 

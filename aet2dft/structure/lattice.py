@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from aet2dft.atoms import require
 from aet2dft.errors import InputError
 from aet2dft.structure import _kernels
-from aet2dft.structure.neighbors import SiteGrid, shell_vectors
+from aet2dft.structure.neighbors import shell_vectors
 
 MIN_LATTICE = 50
 """Atoms; a smaller set of indexed atoms is not reported as a lattice of its own."""
@@ -77,7 +77,8 @@ class LatticeFit:
 
 
 def nearest_neighbor_distance(points: NDArray[np.float64]) -> float:
-    """First peak of the pair-distance histogram of points (N, 3), Å: the mode of the distances below the first minimum."""
+    """First peak of the pair-distance histogram of points (N, 3), Å: the mode of the distances below the first
+    minimum."""
     tree = cKDTree(points)
     nearest = tree.query(points, k=2)[0][:, 1]
     reach = 1.7 * float(np.median(nearest))
@@ -100,7 +101,8 @@ def index_lattice(atoms: Atoms, *, tolerance: float = 0.35) -> tuple[Atoms, tupl
     atoms : Atoms
         A checked model, non-periodic.
     tolerance : float
-        An atom takes a site when it is nearer than this fraction of the nearest-neighbor distance to the predicted place.
+        An atom takes a site when it is nearer than this fraction of the nearest-neighbor distance to the predicted
+        place.
 
     Returns
     -------
@@ -124,7 +126,9 @@ def index_lattice(atoms: Atoms, *, tolerance: float = 0.35) -> tuple[Atoms, tupl
     """
     points = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     if len(points) < 13:
-        raise InputError(f"{len(points)} atoms are too few for a lattice; an atom and its twelve neighbors are the least")
+        raise InputError(
+            f"{len(points)} atoms are too few for a lattice; an atom and its twelve neighbors are the least"
+        )
     spacing = nearest_neighbor_distance(points)
     site = np.zeros((len(points), 3), dtype=np.int32)
     lattice = np.zeros(len(points), dtype=np.int32)
@@ -138,7 +142,9 @@ def index_lattice(atoms: Atoms, *, tolerance: float = 0.35) -> tuple[Atoms, tupl
     return _finish(atoms, points, site, lattice, spacing)
 
 
-def _march(points: NDArray[np.float64], spacing: float, tolerance: float) -> tuple[NDArray[np.intp], NDArray[np.int32]] | None:
+def _march(
+    points: NDArray[np.float64], spacing: float, tolerance: float
+) -> tuple[NDArray[np.intp], NDArray[np.int32]] | None:
     """Indices into `points` of the atoms of one lattice, and their sites; None where no atom has an fcc surrounding."""
     tree = cKDTree(points)
     pairs = tree.query_pairs(1.7 * spacing, output_type="ndarray").astype(np.int32)
@@ -189,7 +195,11 @@ def _empty_neighbors(site: NDArray[np.int32], atom_at: NDArray[np.int32], reach:
 
 
 def _nearest_free(
-    tree: cKDTree, predicted: NDArray[np.float64], candidates: NDArray[np.int32], indexed: NDArray[np.bool_], limit: float
+    tree: cKDTree,
+    predicted: NDArray[np.float64],
+    candidates: NDArray[np.int32],
+    indexed: NDArray[np.bool_],
+    limit: float,
 ) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
     """Atoms that take a candidate site, and the sites; of two sites that want one atom the nearer gets it."""
     distance, atom = tree.query(predicted, k=2, distance_upper_bound=limit)
@@ -204,7 +214,9 @@ def _nearest_free(
     return atom[keep], candidates[keep]
 
 
-def affine_fit(points: NDArray[np.float64], site: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def affine_fit(
+    points: NDArray[np.float64], site: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Half-cell vectors as rows (3, 3) and origin (3,) of the least-squares lattice, r = n H + t."""
     n = site.astype(np.float64)
     mean_n, mean_r = n.mean(axis=0), points.mean(axis=0)
@@ -215,7 +227,9 @@ def affine_fit(points: NDArray[np.float64], site: NDArray[np.integer]) -> tuple[
     return half, mean_r - mean_n @ half
 
 
-def _cubic_fit(points: NDArray[np.float64], site: NDArray[np.int32]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+def _cubic_fit(
+    points: NDArray[np.float64], site: NDArray[np.int32]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Cell edge, rotation (3, 3) and origin (3,) of the least-squares cubic lattice (Procrustes with one scale)."""
     n = site.astype(np.float64)
     mean_n, mean_r = n.mean(axis=0), points.mean(axis=0)
@@ -289,11 +303,17 @@ def fit_lattice(atoms: Atoms, lattice: int = 1) -> LatticeFit:
     own = atoms.arrays["lattice"] == lattice
     if own.sum() < 4:
         raise InputError(f"no lattice {lattice}: the atoms are on lattices 1 to {atoms.arrays['lattice'].max()}")
-    return _fit(atoms.positions[own], atoms.arrays["site"][own], lattice, nearest_neighbor_distance(atoms.positions), None)
+    return _fit(
+        atoms.positions[own], atoms.arrays["site"][own], lattice, nearest_neighbor_distance(atoms.positions), None
+    )
 
 
 def _fit(
-    points: NDArray[np.float64], site: NDArray[np.int32], number: int, spacing: float, reference: NDArray[np.float64] | None
+    points: NDArray[np.float64],
+    site: NDArray[np.int32],
+    number: int,
+    spacing: float,
+    reference: NDArray[np.float64] | None,
 ) -> LatticeFit:
     half, origin = affine_fit(points, site)
     cubic_a, rotation, cubic_origin = _cubic_fit(points, site)

@@ -59,5 +59,7 @@ class SiteGrid:
 
     def sites(self) -> NDArray[np.bool_]:
         """(nx, ny, nz): which grid elements are fcc sites (indices of even sum)."""
-        parity = sum(np.ix_(*[(np.arange(n) + low) & 1 for n, low in zip(self.atom_at.shape, self.lowest, strict=True)]))
+        parity = sum(
+            np.ix_(*[(np.arange(n) + low) & 1 for n, low in zip(self.atom_at.shape, self.lowest, strict=True)])
+        )
         return np.asarray(parity % 2 == 0)

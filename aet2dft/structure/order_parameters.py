@@ -45,7 +45,8 @@ def _smooth(field: NDArray[np.float64], kernel: NDArray[np.float64], *, periodic
 
 
 def window_kernel(sigma: float) -> NDArray[np.float64]:
-    """One-dimensional factor of the Gaussian window of standard deviation `sigma` unit cells, on half cells, 1 at its center."""
+    """One-dimensional factor of the Gaussian window of standard deviation `sigma` unit cells, on half cells, 1 at its
+    center."""
     half_cells = 2.0 * sigma
     reach = int(TRUNCATE * half_cells + 0.5)
     return np.exp(-0.5 * (np.arange(-reach, reach + 1) / half_cells) ** 2)
@@ -110,7 +111,9 @@ def sublattice_order(occupancy: Occupancy) -> NDArray[np.float64]:
     x = occupancy.fraction
     held = VARIANTS[ORDERED].astype(np.float64)
     order = np.full((len(VARIANTS), x.shape[1]), np.nan)
-    order[ORDERED] = _dot(held / held.sum(axis=1, keepdims=True) - (1 - held) / (1 - held).sum(axis=1, keepdims=True), x)
+    order[ORDERED] = _dot(
+        held / held.sum(axis=1, keepdims=True) - (1 - held) / (1 - held).sum(axis=1, keepdims=True), x
+    )
     return order
 
 
@@ -138,7 +141,8 @@ def _dot(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.
 
 
 def concentration_waves(fraction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Amplitudes eta_x, eta_y, eta_z (3, ...) of sublattice fractions (4, ...); ±1 for L1₀ along the axis, ±1/2 each for L1₂."""
+    """Amplitudes eta_x, eta_y, eta_z (3, ...) of sublattice fractions (4, ...); ±1 for L1₀ along the axis, ±1/2 each
+    for L1₂."""
     x0, x1, x2, x3 = fraction
     return 0.5 * np.stack([x0 + x1 - x2 - x3, x0 - x1 + x2 - x3, x0 - x1 - x2 + x3])
 
@@ -178,7 +182,8 @@ def null_level(sigma: float, concentration: float) -> float:
 
 
 def simulate_null(sigma: float, concentration: float, *, seed: int, edge: int = 96) -> NDArray[np.float64]:
-    """Largest S of every atom (n,) of one random alloy on a periodic crystal of `edge` half cells; what `null_level` tabulates."""
+    """Largest S of every atom (n,) of one random alloy on a periodic crystal of `edge` half cells; what `null_level`
+    tabulates."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(edge)] * 3, indexing="ij"), axis=-1)
     own = sublattice(grid)

@@ -21,14 +21,14 @@ _MAX_FILE = 2 << 30
 """Bytes; a larger text file is not a model of atoms."""
 
 
-def read(path: str | Path, types: str | Path | None = None, settings: ReadSettings = ReadSettings()) -> Atoms:  # noqa: B008
+def read(path: str | Path, types: str | Path | None = None, settings: ReadSettings = ReadSettings()) -> Atoms:
     """Read a model of atoms and check it.
 
     Parameters
     ----------
     path : str or Path
-        xyz, extxyz, cif, POSCAR, pdb or another format of ASE; a ``.mat`` file with coordinates (3, N). ``FILE@N`` is structure N of a
-        file with several.
+        xyz, extxyz, cif, POSCAR, pdb or another format of ASE; a ``.mat`` file with coordinates (3, N). ``FILE@N`` is
+        structure N of a file with several.
     types : str or Path, optional
         Second ``.mat`` file with the types 1..n of the atoms.
     settings : ReadSettings
@@ -49,7 +49,7 @@ def read(path: str | Path, types: str | Path | None = None, settings: ReadSettin
     return atoms
 
 
-def load_atoms(path: Path, types: Path | None = None, settings: ReadSettings = ReadSettings()) -> Atoms:  # noqa: B008
+def load_atoms(path: Path, types: Path | None = None, settings: ReadSettings = ReadSettings()) -> Atoms:
     """`read` without the check of the model: for looking at what is wrong."""
     path, index = _indexed(path)
     if not path.is_file():
@@ -59,7 +59,9 @@ def load_atoms(path: Path, types: Path | None = None, settings: ReadSettings = R
     if path.suffix.lower() == ".mat":
         atoms, notes = _read_mat(path, types, settings)
     elif types is not None:
-        raise InputError(f"{types}: a second file with types goes with a .mat file; {path.name} names its elements itself")
+        raise InputError(
+            f"{types}: a second file with types goes with a .mat file; {path.name} names its elements itself"
+        )
     else:
         atoms, notes = _read_text(path, index)
         atoms, notes = _with_species(atoms, notes, settings.species, path)
@@ -119,8 +121,10 @@ def _ase_read(path: Path, index: str) -> list[Atoms]:
             warnings.simplefilter("ignore")
             return list(ase_read(path, index=index))
     except (UnknownFileTypeError, ImportError) as error:
-        raise InputError(f"{path}: not a known format of atoms ({error}); give xyz, extxyz, cif, POSCAR, pdb or .mat") from error
-    except Exception as error:  # noqa: BLE001  ASE's readers raise anything on damaged files
+        raise InputError(
+            f"{path}: not a known format of atoms ({error}); give xyz, extxyz, cif, POSCAR, pdb or .mat"
+        ) from error
+    except Exception as error:
         words = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise ParseError(path, f"cannot be read ({words}); the file is damaged or of another format") from error
 
@@ -138,14 +142,20 @@ def _read_plain_xyz(path: Path) -> Atoms:
     if len(rows) < n:
         raise ParseError(path, f"promises {n} atoms and holds {len(rows)}; the file is cut", line=len(lines))
     if any(line.strip() for line in lines[2 + n :]):
-        raise ParseError(path, f"holds more lines than its {n} atoms; several structures in one plain xyz file are not read", line=3 + n)
+        raise ParseError(
+            path,
+            f"holds more lines than its {n} atoms; several structures in one plain xyz file are not read",
+            line=3 + n,
+        )
     symbols, positions = [], np.empty((n, 3))
     for number, row in enumerate(rows):
         words = row.split(None, 4)
         try:
             positions[number] = [float(word) for word in words[1:4]]
         except ValueError as error:
-            raise ParseError(path, f"{row.strip()[:60]!r} is not an element and three numbers", line=number + 3) from error
+            raise ParseError(
+                path, f"{row.strip()[:60]!r} is not an element and three numbers", line=number + 3
+            ) from error
         if len(words) < 4:
             raise ParseError(path, f"{row.strip()[:60]!r} is not an element and three numbers", line=number + 3)
         symbols.append(words[0])
@@ -153,7 +163,8 @@ def _read_plain_xyz(path: Path) -> Atoms:
 
 
 def _named(symbols: list[str], positions: NDArray[np.float64], path: Path) -> Atoms:
-    """Atoms whose names are elements, atomic numbers or types 1..n; types stay in the array ``type`` and are species X."""
+    """Atoms whose names are elements, atomic numbers or types 1..n; types stay in the array ``type`` and are species
+    X."""
     names = sorted(set(symbols))
     if names and all(name.isdigit() for name in names):
         kinds = np.array(symbols, dtype=np.int64)
@@ -172,7 +183,9 @@ def _with_species(atoms: Atoms, notes: list[str], species: dict[str, str], path:
     """Elements for the numbers of the array ``type``; elements that the file names itself are not changed."""
     if "type" not in atoms.arrays:
         if species:
-            raise InputError(f"{path}: names its elements itself ({atoms.symbols.formula._formula}); leave out --species")
+            raise InputError(
+                f"{path}: names its elements itself ({atoms.symbols.formula._formula}); leave out --species"
+            )
         return atoms, notes
     types = atoms.arrays["type"]
     present = [str(t) for t in np.unique(types)]
@@ -197,7 +210,9 @@ def _species_numbers(species: dict[str, str], present: list[str], path: Path) ->
     missing = [t for t in present if t not in species]
     extra = [t for t in species if t not in present]
     if missing or extra:
-        raise InputError(f"{path}: the types are {', '.join(present)}, but --species names {', '.join(species)}; give {_example(present)}")
+        raise InputError(
+            f"{path}: the types are {', '.join(present)}, but --species names {', '.join(species)}; give {_example(present)}"
+        )
     return {t: atomic_numbers[species[t]] for t in present}
 
 
@@ -208,12 +223,14 @@ def mat_variables(path: Path) -> dict[str, tuple[int, ...]]:
     """Numeric variables of a MATLAB file (v5 or v7.3) and their shapes in MATLAB's order, without reading them."""
     if hdf5.h5py.is_hdf5(path):
         with hdf5.open_file(path) as file:
-            return {name: tuple(reversed(d.shape)) for name, d in hdf5.datasets(file, path).items() if d.dtype.kind in "fiu"}
+            return {
+                name: tuple(reversed(d.shape)) for name, d in hdf5.datasets(file, path).items() if d.dtype.kind in "fiu"
+            }
     from scipy.io import whosmat
 
     try:
         listed = whosmat(path)
-    except Exception as error:  # noqa: BLE001  scipy raises anything on damaged files
+    except Exception as error:
         raise ParseError(path, f"cannot be read as a MATLAB file ({error})") from error
     numeric = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "logical")
     return {name: tuple(shape) for name, shape, kind in listed if kind in numeric}
@@ -228,10 +245,12 @@ def mat_array(path: Path, name: str) -> NDArray[Any]:
 
     declared = 8 * int(np.prod(mat_variables(path)[name], dtype=np.int64))
     if declared > max(1 << 24, hdf5.MAX_EXPANSION * path.stat().st_size):
-        raise InputError(f"{path}: {name} declares {declared / 1e9:.1f} GB in a file of {path.stat().st_size / 1e6:.1f} MB")
+        raise InputError(
+            f"{path}: {name} declares {declared / 1e9:.1f} GB in a file of {path.stat().st_size / 1e6:.1f} MB"
+        )
     try:
         return np.asarray(loadmat(path, variable_names=[name])[name])
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise ParseError(path, f"variable {name} cannot be read ({error}); restore the file from a copy") from error
 
 
@@ -259,11 +278,15 @@ def _pick_coordinates(path: Path, shapes: dict[str, tuple[int, ...]], wanted: st
     if wanted is not None:
         shape = shapes.get(wanted)
         if shape is None or len(shape) != 2 or 3 not in shape:
-            raise InputError(f"{path}: variable {wanted!r} is not an array of coordinates (3, N); the file holds {listed}")
+            raise InputError(
+                f"{path}: variable {wanted!r} is not an array of coordinates (3, N); the file holds {listed}"
+            )
         return wanted
     right = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == 3 and shape[1] > 3]
     if len(right) != 1:
-        problem = "holds no coordinates: no variable has the shape (3, N)" if not right else "holds several arrays (3, N)"
+        problem = (
+            "holds no coordinates: no variable has the shape (3, N)" if not right else "holds several arrays (3, N)"
+        )
         raise InputError(f"{path}: {problem}; it holds {listed}; name one with --variable")
     return right[0]
 
@@ -277,10 +300,17 @@ def _pick_types(path: Path, types: Path | None, n: int, *, exclude: str) -> tupl
     for name, shape in mat_variables(source).items():
         if (name != exclude or types is not None) and int(np.prod(shape)) == n and max(shape, default=0) == n:
             values = np.asarray(mat_array(source, name)).ravel()
-            if np.isfinite(values).all() and (values == np.round(values)).all() and 0 <= values.min() and values.max() < 120:
+            if (
+                np.isfinite(values).all()
+                and (values == np.round(values)).all()
+                and values.min() >= 0
+                and values.max() < 120
+            ):
                 right.append((name, source, values.astype(np.int32)))
     if len(right) > 1:
-        raise InputError(f"{source}: several variables could be the types ({', '.join(r[0] for r in right)}); keep one in a file")
+        raise InputError(
+            f"{source}: several variables could be the types ({', '.join(r[0] for r in right)}); keep one in a file"
+        )
     if not right and types is not None:
         raise InputError(f"{types}: holds no types: no variable has one whole number for each of the {n} atoms")
     return right[0] if right else None

@@ -65,8 +65,13 @@ def warren_cowley(crystals: tuple[Crystal, ...], atoms: Atoms, *, n_shells: int 
             full = [_alpha(bonds, counts, i, j)[0] for _, _, bonds, counts in shells]
             found.append(
                 WarrenCowley(
-                    center=center, other=other, all_atoms=np.array([a for a, _ in every]), full_shells=np.array(full),
-                    all_sigma=np.array([s for _, s in every]), pooled=np.array([_pooled(b, c, i, j) for b, c, _, _ in shells]), n_full=np.array([c.sum() for _, _, _, c in shells], dtype=np.int64),
+                    center=center,
+                    other=other,
+                    all_atoms=np.array([a for a, _ in every]),
+                    full_shells=np.array(full),
+                    all_sigma=np.array([s for _, s in every]),
+                    pooled=np.array([_pooled(b, c, i, j) for b, c, _, _ in shells]),
+                    n_full=np.array([c.sum() for _, _, _, c in shells], dtype=np.int64),
                 )  # fmt: skip
             )
     return tuple(found)
@@ -92,7 +97,8 @@ def _pooled(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: 
 def _count(
     crystals: tuple[Crystal, ...], atoms: Atoms, numbers: NDArray[np.int64], shell: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Bonds by species of center and neighbor, and atoms by species: of all centers, then of those with a complete shell."""
+    """Bonds by species of center and neighbor, and atoms by species: of all centers, then of those with a complete
+    shell."""
     k = len(numbers)
     bonds, full_bonds = np.zeros((k, k)), np.zeros((k, k))
     counts, full_counts = np.zeros(k), np.zeros(k)
@@ -103,7 +109,9 @@ def _count(
         complete = present.all(axis=1)
         pair = (species[:, None] * k + species[around])[present]
         bonds += np.bincount(pair, minlength=k * k).reshape(k, k)
-        full_bonds += np.bincount((species[:, None] * k + species[around])[complete].ravel(), minlength=k * k).reshape(k, k)
+        full_bonds += np.bincount((species[:, None] * k + species[around])[complete].ravel(), minlength=k * k).reshape(
+            k, k
+        )
         counts += np.bincount(species, minlength=k)
         full_counts += np.bincount(species[complete], minlength=k)
     return bonds, counts, full_bonds, full_counts

@@ -25,7 +25,8 @@ class SurrogateSizes:
     """(n_surrogates,): the same for L1₂."""
 
     def significance(self, phase: str, n_atoms: int) -> float:
-        """Fraction of surrogates whose largest false grain of the phase is smaller than `n_atoms`; NaN without surrogates."""
+        """Fraction of surrogates whose largest false grain of the phase is smaller than `n_atoms`; NaN without
+        surrogates."""
         sizes = {"L10": self.l10, "L12": self.l12}[phase]
         return float((sizes < n_atoms).mean()) if sizes.size else float("nan")
 

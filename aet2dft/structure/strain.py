@@ -32,7 +32,11 @@ class StrainField:
 
 
 def local_strain(
-    positions: NDArray[np.float64], displacement: NDArray[np.float64], *, sigma: float, position_sigma: NDArray[np.float64] | None = None
+    positions: NDArray[np.float64],
+    displacement: NDArray[np.float64],
+    *,
+    sigma: float,
+    position_sigma: NDArray[np.float64] | None = None,
 ) -> StrainField:
     r"""Strain by Gaussian-weighted local-linear fits.
 
@@ -71,7 +75,9 @@ def local_strain(
     # (n, i, j): variance of d u_i / d x_j
     spread = variance[:, :, None] * unit_variance[:, None, :]
     strain = np.stack([0.5 * (gradient[:, i, j] + gradient[:, j, i]) for i, j in VOIGT], axis=1)
-    error = np.sqrt(np.stack([spread[:, i, i] if i == j else 0.25 * (spread[:, i, j] + spread[:, j, i]) for i, j in VOIGT], axis=1))
+    error = np.sqrt(
+        np.stack([spread[:, i, i] if i == j else 0.25 * (spread[:, i, j] + spread[:, j, i]) for i, j in VOIGT], axis=1)
+    )
     turn = 0.5 * np.stack([gradient[:, j, i] - gradient[:, i, j] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
     return StrainField(strain=strain, sigma=error, rotation=np.degrees(turn), smooth=smooth, noise=noise)
 

@@ -18,7 +18,8 @@ def surface_atoms(positions: NDArray[np.float64], *, alpha: float) -> NDArray[np
     positions : ndarray, (n, 3)
         Positions, Å.
     alpha : float
-        Largest circumradius, Å, of the Delaunay tetrahedra that make the shape; the first minimum of the pair distances is usual.
+        Largest circumradius, Å, of the Delaunay tetrahedra that make the shape; the first minimum of the pair
+        distances is usual.
 
     Notes
     -----
@@ -28,7 +29,11 @@ def surface_atoms(positions: NDArray[np.float64], *, alpha: float) -> NDArray[np
     if len(positions) < 5:
         return np.ones(len(positions), dtype=bool)
     # a tie-breaking shift that goes with the atom, not with its number
-    shifted = positions + _JITTER * (np.modf(np.sin(positions @ np.array([12.9898, 78.233, 37.719])[:, None] + np.arange(3)) * 43758.5453)[0])
+    shifted = (
+        positions
+        + _JITTER
+        * (np.modf(np.sin(positions @ np.array([12.9898, 78.233, 37.719])[:, None] + np.arange(3)) * 43758.5453)[0])
+    )
     try:
         tetrahedra = Delaunay(shifted).simplices
     except QhullError:
@@ -53,5 +58,7 @@ def _circumradius_squared(points: NDArray[np.float64], tetrahedra: NDArray[np.in
     ab, bc, ca = np.cross(a, b), np.cross(b, c), np.cross(c, a)
     volume6 = (a * bc).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        center = ((a**2).sum(1)[:, None] * bc + (b**2).sum(1)[:, None] * ca + (c**2).sum(1)[:, None] * ab) / (2 * volume6[:, None])
+        center = ((a**2).sum(1)[:, None] * bc + (b**2).sum(1)[:, None] * ca + (c**2).sum(1)[:, None] * ab) / (
+            2 * volume6[:, None]
+        )
     return np.nan_to_num((center**2).sum(axis=1), nan=np.inf)

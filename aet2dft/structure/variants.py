@@ -32,7 +32,7 @@ PHASE_OF: NDArray[np.str_] = np.array([phase(v) for v in range(16)])
 
 def variants_of(name: str) -> NDArray[np.intp]:
     """Numbers of the variants of a phase."""
-    return np.flatnonzero((PHASE_OF == name) & ~np.isin(np.arange(16), PURE))
+    return np.flatnonzero((name == PHASE_OF) & ~np.isin(np.arange(16), PURE))
 
 
 def describe(variant: int, first: str, second: str) -> str:

@@ -9,7 +9,9 @@ from strategies import seeds
 from aet2dft.structure.neighbors import MARGIN, SiteGrid, shell_vectors
 
 
-@pytest.mark.parametrize(("shell", "count", "squared"), [(1, 12, 2), (2, 6, 4), (3, 24, 6), (4, 12, 8), (5, 24, 10), (6, 8, 12)])
+@pytest.mark.parametrize(
+    ("shell", "count", "squared"), [(1, 12, 2), (2, 6, 4), (3, 24, 6), (4, 12, 8), (5, 24, 10), (6, 8, 12)]
+)
 def test_shells_have_the_coordination_of_fcc(shell, count, squared):
     vectors = shell_vectors(shell)
     assert vectors.shape == (count, 3)

@@ -1,0 +1,151 @@
+"""Quality gates: what a reader should trust, with the number that decided.
+
+Every limit stands in `LIMITS`, once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aet2dft.atoms import Soundness
+from aet2dft.dft_inputs.comparison import Comparison
+from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.html_report.parts import Gate, number, percent
+from aet2dft.structure.chemical_order import ChemicalOrder, Order
+
+LIMITS = {
+    "indexed": (0.99, 0.95),
+    "distortion": (0.01, 0.03),
+    "recipes": (1.5, 2.5),
+    "noise": (2.0, 1.0),
+    "significance": (0.95, 0.8),
+    "jobs": (1.0, 0.9),
+}
+"""Where good becomes fair and fair becomes poor."""
+
+
+def gates(
+    soundness: Soundness | None, order: Order | None, runs: RunTable | None, comparison: Comparison | None
+) -> tuple[Gate, ...]:
+    """All checks that apply."""
+    found = [] if soundness is None else [_sound(soundness)]
+    if order is not None:
+        found += [_indexed(order, soundness), _distortion(order), _strain(order)]
+        if order.chemical is not None and len(order.chemical.grains):
+            found += [_recipes(order.chemical), *_significance(order.chemical)]
+    if runs is not None:
+        found += [*_jobs(runs), *_mesh(runs), *_origin(runs)]
+    if comparison is not None and comparison.measurement_sigma is not None:
+        found.append(_relaxation(comparison))
+    return tuple(found)
+
+
+def _level(value: float, name: str) -> str:
+    """Compare a value with its two limits; the better end is the first one."""
+    good, fair = LIMITS[name]
+    if good > fair:
+        return "good" if value >= good else "fair" if value >= fair else "poor"
+    return "good" if value <= good else "fair" if value <= fair else "poor"
+
+
+def _sound(soundness: Soundness) -> Gate:
+    problems = (*soundness.fatal, *soundness.problems)
+    level = "poor" if soundness.fatal else "fair" if problems else "good"
+    return Gate(name="model", level=level, reason=problems[0] if problems else "finite, in Å, no two atoms too close")
+
+
+def _indexed(order: Order, soundness: Soundness | None) -> Gate:
+    n = sum(fit.n_indexed for fit in order.lattices)
+    total = soundness.n_atoms if soundness else n
+    share = n / max(total, 1)
+    return Gate(
+        name="lattice", level=_level(share, "indexed"), reason=f"{percent(share, 2)} of the atoms sit on a lattice site"
+    )
+
+
+def _distortion(order: Order) -> Gate:
+    lengths = order.lattices[0].lengths
+    spread = float(lengths.max() / lengths.min() - 1.0)
+    return Gate(
+        name="cell",
+        level=_level(spread, "distortion"),
+        reason=f"the edges of the best-fit cell differ by {percent(spread, 2)}",
+    )
+
+
+def _strain(order: Order) -> Gate:
+    ratio = float(np.nanmin(order.strain.rms / np.maximum(order.strain.floor, 1e-12)))
+    return Gate(
+        name="strain", level=_level(ratio, "noise"),
+        reason=f"rms strain is at least {number(ratio, 1)} times what the noise of the positions alone gives",
+    )  # fmt: skip
+
+
+def _recipes(chemical: ChemicalOrder) -> Gate:
+    largest = [recipe.sizes[0] if recipe.sizes else 0 for recipe in chemical.recipes]
+    if not largest:
+        return Gate(name="recipe", level="fair", reason="no other window or threshold of the labels was tried")
+    ratio = max(largest) / max(min(largest), 1)
+    return Gate(
+        name="recipe", level=_level(ratio, "recipes"),
+        reason=f"neighboring recipes give the largest ordered grain {min(largest):,} to {max(largest):,} atoms",
+    )  # fmt: skip
+
+
+def _significance(chemical: ChemicalOrder) -> list[Gate]:
+    asked = chemical.grains.significance[np.isfinite(chemical.grains.significance)]
+    if not asked.size:
+        return []
+    sure = int((asked >= LIMITS["significance"][0]).sum())
+    return [
+        Gate(
+            name="small grains", level=_level(float(asked.min()), "significance"),
+            reason=f"{sure} of {asked.size} are larger than what chance makes in {percent(LIMITS['significance'][0], 0)} of surrogates",
+        )
+    ]
+
+
+def _jobs(runs: RunTable) -> list[Gate]:
+    total = sum(runs.counts.values())
+    if not total:
+        return []
+    ok = runs.counts.get("ok", 0)
+    rest = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in runs.counts.items() if n and name != "ok")
+    return [
+        Gate(
+            name="jobs", level=_level(ok / total, "jobs"), reason=f"{ok:,} of {total:,} ok{f'; {rest}' if rest else ''}"
+        )
+    ]
+
+
+def mesh_is_doubtful(runs: RunTable) -> bool:
+    """Whether the results say that their k-mesh was not shown to be dense enough."""
+    return any("k-mesh" in warning or "unconverged" in warning for warning in runs.warnings)
+
+
+def _mesh(runs: RunTable) -> list[Gate]:
+    if not runs.axes:
+        return []
+    if mesh_is_doubtful(runs):
+        return [
+            Gate(
+                name="k-mesh",
+                level="poor",
+                reason=f"unconverged k-mesh ({runs.k_mesh}): the MAE may change with a denser one",
+            )
+        ]
+    return [Gate(name="k-mesh", level="good", reason=f"{runs.k_mesh}, no doubt recorded")]
+
+
+def _origin(runs: RunTable) -> list[Gate]:
+    if not runs.shipped:
+        return []
+    return [Gate(name="results", level="fair", reason="came with the package; they were not computed on this machine")]
+
+
+def _relaxation(comparison: Comparison) -> Gate:
+    sigma = comparison.measurement_sigma or 0.0
+    return Gate(
+        name="relaxation", level="good" if comparison.rmsd <= 1.5 * sigma else "fair",
+        reason=f"RMSD {number(100 * comparison.rmsd, 1)} pm, error of the measurement {number(100 * sigma, 1)} pm",
+    )  # fmt: skip

@@ -1,0 +1,181 @@
+"""The Methods paragraph of a paper, written from the settings that were really used, and its references."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ase import Atoms
+
+from aet2dft import __version__
+from aet2dft.dft_inputs.comparison import Comparison
+from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.html_report.dft_sections import protocol_tags
+from aet2dft.html_report.parts import number, percent
+from aet2dft.html_report.summary import composition
+from aet2dft.structure.chemical_order import Order
+
+SHIPPED_PARTICLE = "FePt_cns_final"
+"""Name of the published particle that comes with the package."""
+NAMES = {
+    "Yang2017": "Yang et al. 2017", "Yan2018": "Yan et al. 2018", "Cowley1950": "Cowley 1950",
+    "Edelsbrunner1994": "Edelsbrunner and Mücke 1994", "Larsen2017": "Hjorth Larsen et al. 2017",
+    "Giannozzi2009": "Giannozzi et al. 2009", "Giannozzi2017": "Giannozzi et al. 2017",
+    "Kresse1996": "Kresse and Furthmüller 1996", "Kresse1999": "Kresse and Joubert 1999", "Perdew1996": "Perdew et al. 1996",
+    "Marzari1999": "Marzari et al. 1999", "Weinert1985": "Weinert et al. 1985",
+}
+_ENTRY = re.compile(r"@\w+\{(\w+),.*?\n\}", re.DOTALL)
+_CITED = re.compile(r"\[([A-Z]\w+\d{4}(?:,[A-Z]\w+\d{4})*)\]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Methods:
+    """Text for a paper."""
+
+    paragraph: str
+    """The paragraph, with citations as author and year."""
+    bibtex: str
+    """The works that it cites, as BibTeX."""
+
+
+def methods(
+    *,
+    atoms: Atoms | None,
+    order: Order | None,
+    runs: RunTable | None,
+    comparison: Comparison | None,
+    inputs: Mapping[str, Any] | None,
+    settings: Mapping[str, Mapping[str, Any]],
+    sources: tuple[str, ...] = (),
+) -> Methods:
+    """Write the Methods paragraph.
+
+    Parameters
+    ----------
+    atoms, order, runs, comparison, inputs
+        What the project holds; what is None is not mentioned.
+    settings : mapping
+        Settings by verb.
+    sources : tuple of str
+        Names of the input files, to recognize published data.
+    """
+    sentences = [] if atoms is None else [_model(atoms, sources)]
+    if order is not None:
+        sentences += _order(order, settings.get("order", {}))
+    if inputs is not None or runs is not None:
+        sentences += _dft(inputs or {}, runs)
+    if comparison is not None:
+        sentences.append(
+            f"Relaxed and measured positions of {comparison.n:,} atoms were compared at fixed cell after removal of their mean "
+            f"displacement (RMSD {number(100 * comparison.rmsd, 1)} pm)."
+        )
+    sentences.append(
+        f"All steps were done with aet2dft {__version__} and the Atomic Simulation Environment [Larsen2017]."
+    )
+    text = " ".join(sentences)
+    keys = dict.fromkeys(key for group in _CITED.findall(text) for key in group.split(","))
+    paragraph = _CITED.sub(lambda match: f"({'; '.join(NAMES[key] for key in match[1].split(','))})", text)
+    return Methods(paragraph=paragraph, bibtex="\n\n".join(references()[key] for key in keys))
+
+
+@cache
+def references() -> dict[str, str]:
+    """BibTeX entries by key."""
+    text = files("aet2dft.html_report").joinpath("references.bib").read_text(encoding="utf-8")
+    return {match[1]: match[0] for match in _ENTRY.finditer(text)}
+
+
+def _model(atoms: Atoms, sources: tuple[str, ...]) -> str:
+    text = f"The atomic model holds {len(atoms):,} atoms ({composition(atoms)})"
+    if any(SHIPPED_PARTICLE in name for name in sources):
+        return f"{text}; it is the FePt nanoparticle determined by atomic electron tomography [Yang2017], in the file of [Yan2018]."
+    return f"{text}."
+
+
+def _order(order: Order, settings: Mapping[str, Any]) -> list[str]:
+    fit, strain = order.lattices[0], order.strain
+    tolerance = f" (tolerance {settings['tolerance']} nearest-neighbor distances)" if "tolerance" in settings else ""
+    lengths = ", ".join(f"{x:.3f}" for x in fit.lengths)
+    found = [
+        f"Atoms were assigned to fcc sites by marching along nearest-neighbor vectors{tolerance}; {fit.n_indexed:,} atoms belong to the "
+        f"largest lattice, with a best-fit triclinic cell of a, b, c = {lengths} Å and a best-fit cubic constant of {fit.cubic_a:.3f} Å.",
+        "Surface atoms are those on the alpha shape [Edelsbrunner1994].",
+    ]
+    if order.chemical is not None:
+        found += _chemical(order, settings)
+    found.append(
+        f"Strain was obtained from Gaussian-weighted local-linear fits of the displacements from the {strain.reference} cell "
+        f"(σ = {strain.window:g} Å), with errors propagated from a position noise of {number(100 * strain.noise, 1)} pm per axis."
+    )
+    if order.warren_cowley:
+        found.append("Short-range order is given by Warren-Cowley parameters over lattice shells [Cowley1950].")
+    return found
+
+
+def _chemical(order: Order, settings: Mapping[str, Any]) -> list[str]:
+    chemical = order.chemical
+    assert chemical is not None  # the caller has looked
+    threshold = settings.get("threshold")
+    level = (
+        f"S ≥ {threshold:g}"
+        if threshold is not None
+        else f"S above the 99 % level of a random alloy of the same composition ({chemical.null_level:.3f} in a full window)"
+    )
+    minimum = f" of at least {settings['min_grain']} atoms" if "min_grain" in settings else ""
+    text = (
+        f"Chemical order was labelled by the largest sublattice order parameter S among the six L1₀ and eight L1₂ variants in a Gaussian "
+        f"window (σ = {chemical.window:g} unit cells), accepted for {level} (after [Yang2017]); grains are connected sets{minimum} of one label."
+    )
+    found = [text]
+    if settings.get("surrogates") and (chemical.grains.n_atoms < 1000).any():
+        found.append(
+            f"The significance of grains below 1,000 atoms was tested with {settings['surrogates']} surrogate particles."
+        )
+    if "species_error" in settings:
+        found.append(
+            f"Corrected antisite fractions assume {percent(float(settings['species_error']))} of wrongly assigned species."
+        )
+    return found
+
+
+def _dft(inputs: Mapping[str, Any], runs: RunTable | None) -> list[str]:
+    code = runs.code if runs is not None else str(inputs.get("code", ""))
+    tags = protocol_tags(inputs)
+    program = {
+        "espresso": "Quantum ESPRESSO [Giannozzi2009,Giannozzi2017]", "vasp": "VASP [Kresse1996,Kresse1999]",
+    }.get(code, code)  # fmt: skip
+    n = int(inputs.get("n_volumes", 0)) or (len(runs.volumes.volume) if runs is not None else 0)
+    text = f"Density functional calculations of {n:,} volumes used {program}"
+    if tags.get("functional", "PBE" if code == "vasp" else None) == "PBE":
+        text += " and the PBE functional [Perdew1996]"
+    details = _numerical(tags)
+    if runs is not None and runs.k_mesh:
+        details.append(f"k-mesh {runs.k_mesh}")
+    found = [f"{text} ({', '.join(details)})." if details else f"{text}."]
+    if runs is not None and runs.mae_axes:
+        first, second = runs.mae_axes
+        how = {
+            "force_theorem": "free band energies at fixed charge density (force theorem [Weinert1985])",
+            "total_energy": "total energies of self-consistent runs with spin-orbit coupling",
+        }.get(runs.method, "energies")
+        found.append(f"The magnetic anisotropy energy is E[{first}] − E[{second}] per atom, from {how}.")
+    return found
+
+
+def _numerical(tags: Mapping[str, Any]) -> list[str]:
+    """Cutoffs and smearing, as far as the protocol gives them."""
+    found = []
+    if "ecutwfc" in tags:
+        found.append(f"cutoffs {tags['ecutwfc']:g} and {tags.get('ecutrho', 0):g} Ry")
+    if "ENCUT" in tags:
+        found.append(f"cutoff {tags['ENCUT']:g} eV")
+    if "degauss" in tags:
+        name = "Marzari-Vanderbilt smearing [Marzari1999]" if tags.get("smearing") == "mv" else "smearing"
+        found.append(f"{name} of {tags['degauss']:g} Ry")
+    if "SIGMA" in tags:
+        found.append(f"smearing of {tags['SIGMA']:g} eV")
+    return found

@@ -1,0 +1,122 @@
+"""The top of the page: one sentence and six tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+
+from aet2dft.dft_inputs.comparison import Comparison
+from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.html_report.parts import Tile, number, percent
+from aet2dft.structure.chemical_order import Order
+
+N_TILES = 6
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def sentence(atoms: Atoms | None, order: Order | None, runs: RunTable | None, comparison: Comparison | None) -> str:
+    """Say in words what the project found."""
+    parts = [] if atoms is None else [f"{len(atoms):,} atoms ({composition(atoms)})"]
+    if order is not None:
+        n = len(order.lattices)
+        parts.append(f"{in_words(n)} fcc lattice{'s' if n > 1 else ''} a = {order.lattices[0].cubic_a:.3f} Å")
+        if order.chemical is not None:
+            parts.append(f"{in_words(len(order.chemical.grains))} grains")
+    text = [", ".join(parts)]
+    if order is not None and order.chemical is not None:
+        grains = order.chemical.grains
+        if (sizes := grains.n_atoms[grains.phase == "L10"]).size:
+            text.append(f"largest L1₀ grain {sizes.max():,} atoms")
+    if runs is not None and np.isfinite(runs.volumes.mae).any():
+        found = runs.volumes.mae[np.isfinite(runs.volumes.mae)]
+        text.append(f"MAE of {found.size:,} volumes {number(found.min())} to {number(found.max())} meV/atom")
+    if comparison is not None:
+        text.append(f"relaxation moves {comparison.n:,} atoms by {number(100 * comparison.rmsd, 1)} pm (RMSD)")
+    joined = "; ".join(filter(None, text))
+    return f"{joined[:1].upper()}{joined[1:]}." if joined else "This project holds no result yet."
+
+
+def in_words(n: int) -> str:
+    """Write small numbers as words."""
+    return _WORDS[n] if n < len(_WORDS) else f"{n:,}"
+
+
+def composition(atoms: Atoms) -> str:
+    """Write the number of atoms of every species, the lightest first."""
+    symbols, counts = np.unique(np.asarray(atoms.symbols), return_counts=True)
+    lightest = np.argsort([Atoms(str(s)).numbers[0] for s in symbols])
+    return ", ".join(f"{counts[k]:,} {symbols[k]}" for k in lightest)
+
+
+def tiles(
+    atoms: Atoms | None, order: Order | None, runs: RunTable | None, comparison: Comparison | None
+) -> tuple[Tile, ...]:
+    """The six most telling numbers that there are."""
+    found = [] if atoms is None else [Tile(label="Atoms", value=f"{len(atoms):,}", detail=composition(atoms))]
+    found += _result_tiles(runs, comparison)
+    if order is not None:
+        found += _order_tiles(order, atoms)
+    return tuple(found[:N_TILES])
+
+
+def _result_tiles(runs: RunTable | None, comparison: Comparison | None) -> list[Tile]:
+    found = []
+    if runs is not None and np.isfinite(runs.volumes.mae).any():
+        mae = runs.volumes.mae[np.isfinite(runs.volumes.mae)]
+        error = f" ± {number(float(mae.std(ddof=1)) / mae.size**0.5)}" if mae.size > 1 else ""
+        spread = f"range {number(mae.min())} to {number(mae.max())}, n = {mae.size:,}"
+        found.append(Tile(label="Mean MAE", value=f"{number(mae.mean())}{error} meV/atom", detail=spread))
+    if runs is not None:
+        total = sum(runs.counts.values())
+        found.append(
+            Tile(
+                label="DFT jobs",
+                value=f"{runs.counts.get('ok', 0):,} of {total:,}",
+                detail=f"ok, {runs.protocol} protocol",
+            )
+        )
+    if comparison is not None:
+        detail = f"largest {number(comparison.max_displacement)} Å, n = {comparison.n:,}"
+        found.append(Tile(label="Relaxation RMSD", value=f"{number(100 * comparison.rmsd, 1)} pm", detail=detail))
+    return found
+
+
+def _order_tiles(order: Order, atoms: Atoms | None) -> list[Tile]:
+    fit = order.lattices[0]
+    share = f" of {len(atoms):,}" if atoms is not None else ""
+    found = [
+        Tile(label="Lattice constant", value=f"{fit.cubic_a:.3f} Å", detail=f"{fit.n_indexed:,}{share} atoms indexed")
+    ]
+    found += _grain_tiles(order)
+    rms, floor = (float(np.sqrt((values**2).mean())) for values in (order.strain.rms, order.strain.floor))
+    found.append(
+        Tile(
+            label="Displacement",
+            value=f"{number(100 * fit.rms_displacement[3], 1)} pm",
+            detail="3D rms from the best-fit triclinic cell",
+        )
+    )
+    found.append(Tile(label="Strain", value=f"{percent(rms, 2)} rms", detail=f"noise floor {percent(floor, 2)}"))
+    for pair in order.warren_cowley[:1]:
+        detail = f"{pair.other} around {pair.center}; complete shells {number(float(pair.full_shells[0]), 3)}"
+        value = f"{number(float(pair.all_atoms[0]), 3)} ± {number(float(pair.all_sigma[0]), 3)}"
+        found.append(Tile(label="Warren-Cowley α₁", value=value, detail=detail))
+    return found
+
+
+def _grain_tiles(order: Order) -> list[Tile]:
+    if order.chemical is None or not len(order.chemical.grains):
+        return []
+    grains, phases = order.chemical.grains, {"L12": "L1₂", "L10": "L1₀", "A1": "A1"}
+    count = ", ".join(f"{n} {phases[p]}" for p in phases if (n := int((grains.phase == p).sum())))
+    found = [Tile(label="Grains", value=f"{len(grains)}", detail=f"{count}; the largest {grains.n_atoms[0]:,} atoms")]
+    deep = np.isfinite(grains.antisite_fraction_deep) & (grains.n_deep >= 100)
+    if deep.any():
+        atoms = int(grains.n_deep[deep].sum())
+        fraction = float((grains.antisite_fraction_deep[deep] * grains.n_deep[deep]).sum() / atoms)
+        error = (fraction * (1 - fraction) / atoms) ** 0.5
+        value = f"{number(100 * fraction, 1)} ± {number(100 * error, 1)} %"
+        found.append(
+            Tile(label="Antisites deep inside", value=value, detail=f"of {atoms:,} atoms below 1.5 cells, as found")
+        )
+    return found
