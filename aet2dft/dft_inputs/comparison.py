@@ -14,6 +14,7 @@ from ase.geometry import find_mic
 from numpy.typing import NDArray
 
 from aet2dft.config import CompareSettings
+from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.errors import InputError
 
 CELL_TOLERANCE = 1e-3

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from aet2dft.dft_inputs.nested_model import SphereInCube, fit_nested
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.errors import InputError
 from aet2dft.html_report.figures import picture
-from aet2dft.html_report.gates import mesh_is_doubtful
+from aet2dft.html_report.gates import mesh_is_unconverged
 from aet2dft.html_report.parts import Picture, Section, Table, number
 from aet2dft.structure.chemical_order import Order
 
@@ -24,35 +25,69 @@ MAX_ROWS = 60
 
 def inputs_section(inputs: Mapping[str, Any], warnings: tuple[str, ...]) -> Section:
     """What `inputs` wrote."""
-    code = CODES.get(str(inputs.get("code", "")), str(inputs.get("code", "")))
-    axes = ", ".join(f"[{axis}]" for axis in inputs.get("axes") or ())
-    rejected = list(inputs.get("rejected") or ())
-    text = f"{inputs.get('n_volumes', 0):,} volumes and {inputs.get('n_jobs', 0):,} jobs for {code}, protocol {protocol_name(inputs)}"
-    text += f", moments along {axes}." if axes else "."
-    if rejected:
-        text += f" {len(rejected):,} volumes were rejected; they stay in the manifest with the reason."
-    tables = []
-    if tags := protocol_tags(inputs):
-        rows = tuple((key, str(value)) for key, value in tags.items())
-        tables.append(Table(title="Protocol", header=("tag", "value"), rows=rows, folded=True))
-    if rejected:
-        rows = tuple((str(r.get("volume", "")), str(r.get("reason", ""))) for r in rejected[:MAX_ROWS])
-        note = f"The first {MAX_ROWS} of {len(rejected):,}." if len(rejected) > MAX_ROWS else ""
-        tables.append(
-            Table(title="Rejected volumes", header=("volume", "reason"), rows=rows, note=note, folded=len(rejected) > 8)
-        )
+    sets = deck_sets(inputs)
+    tables = [_set_table(sets)]
+    for decks in sets:
+        where = f" of {Path(str(decks['directory'])).name}" if len(sets) > 1 and "directory" in decks else ""
+        if tags := protocol_tags(decks):
+            rows = tuple((key, str(value)) for key, value in tags.items())
+            tables.append(
+                Table(title=f"Protocol{where}", header=("tag", "value"), rows=rows, texts=(0, 1), folded=True)
+            )
+        if rejected := list(decks.get("rejected") or ()):
+            tables.append(_rejected_table(rejected, where))
+    text = (
+        "Volumes were cut from the model by lattice index and written as input files; the folder's manifest holds the "
+        "site of every atom, so that results return to where they belong."
+    )
     return Section(id="inputs", title="DFT inputs", text=text, warnings=warnings, tables=tuple(tables))
 
 
-def protocol_name(inputs: Mapping[str, Any]) -> str:
+def deck_sets(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Summaries of the deck folders, the one whose results were collected first."""
+    return list(inputs["sets"]) if "sets" in inputs else [inputs]
+
+
+def _set_table(sets: Sequence[Mapping[str, Any]]) -> Table:
+    rows = tuple(
+        (
+            Path(str(decks.get("directory", "–"))).name,
+            str(decks.get("kind", "–")),
+            CODES.get(str(decks.get("code")), str(decks.get("code", "–"))),
+            protocol_name(decks),
+            ", ".join(f"[{axis}]" for axis in decks.get("axes") or ()) or "–",
+            f"{decks.get('n_volumes', 0):,}",
+            f"{decks.get('n_jobs', 0):,}",
+            f"{len(decks.get('rejected') or ()):,}",
+        )
+        for decks in sets
+    )
+    header = ("folder", "kind", "code", "protocol", "axes", "volumes", "jobs", "rejected")
+    return Table(title="Deck folders", header=header, rows=rows, texts=(0, 1, 2, 3, 4))
+
+
+def _rejected_table(rejected: Sequence[Mapping[str, Any]], where: str) -> Table:
+    rows = tuple((str(r.get("volume", "")), str(r.get("reason", ""))) for r in rejected[:MAX_ROWS])
+    note = f"The first {MAX_ROWS} of {len(rejected):,}." if len(rejected) > MAX_ROWS else ""
+    return Table(
+        title=f"Rejected volumes{where}",
+        header=("volume", "reason"),
+        rows=rows,
+        texts=(0, 1),
+        note=note,
+        folded=len(rejected) > 8,
+    )
+
+
+def protocol_name(decks: Mapping[str, Any]) -> str:
     """Name of the protocol, which a summary gives as a word or as the record of the manifest."""
-    protocol = inputs.get("protocol", "")
-    return str(protocol.get("name", "")) if isinstance(protocol, Mapping) else str(protocol)
+    protocol = decks.get("protocol", "–")
+    return str(protocol.get("name", "–")) if isinstance(protocol, Mapping) else str(protocol)
 
 
-def protocol_tags(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def protocol_tags(decks: Mapping[str, Any]) -> dict[str, Any]:
     """Tags of the protocol, where the summary holds them."""
-    protocol = inputs.get("protocol", {})
+    protocol = decks.get("protocol", {})
     return {key: value for key, value in protocol.items() if key != "name"} if isinstance(protocol, Mapping) else {}
 
 
@@ -65,13 +100,18 @@ def results_section(
     total, ok = sum(runs.counts.values()), runs.counts.get("ok", 0)
     pictures = [
         picture(
-            plot_jobs(runs), name="jobs", alt="Volumes against steps, colored by the status of the job, and the wall times.",
-            caption=f"Status and wall time of {total:,} jobs, {ok:,} of them ok; bars mark the medians. Look for whole columns or rows "
+            plot_jobs(runs),
+            name="jobs",
+            alt="Volumes against steps, colored by the status of the job, and the wall times.",
+            caption=(
+                f"Status and wall time of {total:,} jobs, {ok:,} of them ok; bars mark the medians. Look for "
+                "whole columns or rows "
+            )
             "that failed.",
         )
     ]
     pictures += _anisotropy_pictures(runs)
-    if (inputs or {}).get("kind") == "nested" and order is not None:
+    if inputs is not None and deck_sets(inputs)[0].get("kind") == "nested" and order is not None:
         pictures += _nested_picture(runs, order.lattices[0].cubic_a)
     found = dict.fromkeys((*_prominent(runs), *runs.warnings, *warnings))
     return Section(
@@ -83,7 +123,7 @@ def results_section(
 def _prominent(runs: RunTable) -> list[str]:
     """What must not be overlooked."""
     found = (
-        ["Unconverged k-mesh: do not quote this MAE without a second, denser mesh."] if mesh_is_doubtful(runs) else []
+        ["Unconverged k-mesh: do not quote this MAE without a second, denser mesh."] if mesh_is_unconverged(runs) else []
     )
     if runs.shipped:
         found.insert(0, "These results came with the package; they were not computed on this machine.")
@@ -110,24 +150,36 @@ def _anisotropy_pictures(runs: RunTable) -> list[Picture]:
     n = int(np.isfinite(mae).sum())
     if not n:
         return []
-    doubt = " The k-mesh is unconverged." if mesh_is_doubtful(runs) else ""
+    doubt = " The k-mesh is unconverged." if mesh_is_unconverged(runs) else ""
     line = "the line is a least-squares fit" if n >= MIN_REGRESSION else f"a line needs {MIN_REGRESSION} volumes"
     found = [
         picture(
-            plot_anisotropy(runs), name="mae", alt="Magnetic anisotropy energy of the volumes against their difference of L1₀ order.",
-            caption=f"{mae_label(runs)} of {n:,} volumes against the difference of their L1₀ order; {line}. Numerical errors of single "
+            plot_anisotropy(runs),
+            name="mae",
+            alt="Magnetic anisotropy energy of the volumes against their difference of L1₀ order.",
+            caption=(
+                f"{mae_label(runs)} of {n:,} volumes against the difference of their L1₀ order; {line}. Numerical "
+                "errors of single "
+            )
             f"volumes are not known.{doubt} Look for a line through the origin.",
         ),
         picture(
-            plot_easy_axes(runs), name="easy-axes", alt="Number of volumes with each easy axis.",
+            plot_easy_axes(runs),
+            name="easy-axes",
+            alt="Number of volumes with each easy axis.",
             caption=f"Easy axes of {n:,} volumes among the axes computed: {', '.join(f'[{a}]' for a in runs.axes)}.",
         ),
     ]
     if _is_grid(runs):
         found.append(
             picture(
-                plot_anisotropy_map(runs), name="mae-map", alt="Magnetic anisotropy energy in three slices through the volumes.",
-                caption=f"{mae_label(runs)} at the centers of {n:,} sliding volumes, three slices through the middle; gray where "
+                plot_anisotropy_map(runs),
+                name="mae-map",
+                alt="Magnetic anisotropy energy in three slices through the volumes.",
+                caption=(
+                    f"{mae_label(runs)} at the centers of {n:,} sliding volumes, three slices through the middle; "
+                    "gray where "
+                )
                 f"there is no value.{doubt}",
             )
         )
@@ -153,8 +205,13 @@ def _nested_picture(runs: RunTable, cubic_a: float) -> list[Picture]:
         fit, note = None, f" No model: {error}."
     return [
         picture(
-            plot_nested(cells, mae, fit, cubic_a=cubic_a), name="nested", alt="MAE of nested cubes against their edge.",
-            caption=f"MAE of {int(np.isfinite(mae).sum())} nested cubes; the curve is an ordered sphere in a cube.{note}",
+            plot_nested(cells, mae, fit, cubic_a=cubic_a),
+            name="nested",
+            alt="MAE of nested cubes against their edge.",
+            caption=(
+                f"MAE of {int(np.isfinite(mae).sum())} nested cubes; the curve is an ordered sphere in a "
+                f"cube.{note}"
+            ),
         )
     ]
 
@@ -164,14 +221,20 @@ def _volume_table(runs: RunTable) -> Table:
     order = np.argsort(np.where(np.isfinite(v.mae), -np.abs(v.mae), np.inf), kind="stable")[:MAX_ROWS]
     rows = tuple(
         (
-            str(v.volume[k]), str(v.composition[k]), number(v.order_difference[k]), number(v.mae[k], 3), number(v.mae_density[k]),
-            f"[{v.easy_axis[k]}]" if v.easy_axis[k] else "–", number(v.moment[k], 1), str(v.status[k]).replace("_", " "),
+            str(v.volume[k]),
+            str(v.composition[k]),
+            number(v.order_difference[k]),
+            number(v.mae[k], 3),
+            number(v.mae_density[k]),
+            f"[{v.easy_axis[k]}]" if v.easy_axis[k] else "–",
+            number(v.moment[k], 1),
+            str(v.status[k]).replace("_", " "),
         )
         for k in order
     )
     header = ("volume", "composition", "Δη", "MAE (meV/atom)", "MAE (MJ/m³)", "easy axis", "moment (μB)", "status")
     note = f"The {MAX_ROWS} of {len(v.volume):,} volumes with the largest MAE." if len(v.volume) > MAX_ROWS else ""
-    return Table(title="Volumes", header=header, rows=rows, note=note, folded=len(v.volume) > 15)
+    return Table(title="Volumes", header=header, rows=rows, texts=(0, 1, 7), note=note, folded=len(v.volume) > 15)
 
 
 def _failed_jobs(runs: RunTable) -> list[Table]:
@@ -185,7 +248,7 @@ def _failed_jobs(runs: RunTable) -> list[Table]:
     note = f"The first {MAX_ROWS} of {bad.size:,}." if bad.size > MAX_ROWS else ""
     return [
         Table(
-            title="Jobs that are not ok", header=("job", "status", "reason"), rows=rows, note=note, folded=bad.size > 8
+            title="Jobs that are not ok", header=("job", "status", "reason"), rows=rows, texts=(0, 1, 2), note=note, folded=bad.size > 8
         )
     ]
 
@@ -198,9 +261,16 @@ def comparison_section(atoms: Atoms | None, comparison: Comparison, warnings: tu
     if atoms is not None and "relaxation" in atoms.arrays:
         pictures.append(
             picture(
-                plot_relaxation(atoms, comparison), name="relaxation",
-                alt="Histogram of the lengths of the displacements from measured to relaxed positions, and arrows in a slab.",
-                caption=f"Relaxed minus measured positions of {comparison.n:,} atoms without their common offset; dashed: RMSD. Look "
+                plot_relaxation(atoms, comparison),
+                name="relaxation",
+                alt=(
+                    "Histogram of the lengths of the displacements from measured to relaxed positions, and "
+                    "arrows in a slab."
+                ),
+                caption=(
+                    f"Relaxed minus measured positions of {comparison.n:,} atoms without their common offset; "
+                    "dashed: RMSD. Look "
+                )
                 "for atoms that move much farther than the error of the measurement.",
             )
         )
@@ -214,8 +284,11 @@ def comparison_section(atoms: Atoms | None, comparison: Comparison, warnings: tu
         ("common offset, taken off", f"{', '.join(number(x, 3) for x in comparison.offset)} Å"),
         ("without partner, measured and relaxed", f"{comparison.n_only_measured:,} and {comparison.n_only_relaxed:,}"),
     )
-    text = f"{comparison.n:,} atoms were matched by {comparison.matched_by.replace('_', ' ')}; the cell is fixed and no rotation is removed."
-    table = Table(title="Relaxed against measured", header=("quantity", "value"), rows=rows)
+    text = (
+        f"{comparison.n:,} atoms were matched by {comparison.matched_by.replace('_', ' ')}; the cell is fixed and "
+        "no rotation is removed."
+    )
+    table = Table(title="Relaxed against measured", header=("quantity", "value"), rows=rows, texts=(0, 1))
     return Section(
         id="compare",
         title="Relaxed against measured",

@@ -99,8 +99,12 @@ def _significance(chemical: ChemicalOrder) -> list[Gate]:
     sure = int((asked >= LIMITS["significance"][0]).sum())
     return [
         Gate(
-            name="small grains", level=_level(float(asked.min()), "significance"),
-            reason=f"{sure} of {asked.size} are larger than what chance makes in {percent(LIMITS['significance'][0], 0)} of surrogates",
+            name="small grains",
+            level=_level(float(asked.min()), "significance"),
+            reason=(
+                f"{sure} of {asked.size} are larger than what chance makes in {percent(LIMITS['significance'][0], 0)} "
+                "of surrogates"
+            ),
         )
     ]
 
@@ -118,23 +122,21 @@ def _jobs(runs: RunTable) -> list[Gate]:
     ]
 
 
-def mesh_is_doubtful(runs: RunTable) -> bool:
-    """Whether the results say that their k-mesh was not shown to be dense enough."""
-    return any("k-mesh" in warning or "unconverged" in warning for warning in runs.warnings)
+def mesh_is_unconverged(runs: RunTable) -> bool:
+    """Whether the results say of themselves that their k-mesh is too coarse."""
+    return any("unconverged" in warning for warning in runs.warnings)
 
 
 def _mesh(runs: RunTable) -> list[Gate]:
     if not runs.axes:
         return []
-    if mesh_is_doubtful(runs):
-        return [
-            Gate(
-                name="k-mesh",
-                level="poor",
-                reason=f"unconverged k-mesh ({runs.k_mesh}): the MAE may change with a denser one",
-            )
-        ]
-    return [Gate(name="k-mesh", level="good", reason=f"{runs.k_mesh}, no doubt recorded")]
+    if mesh_is_unconverged(runs):
+        level, reason = "poor", f"unconverged k-mesh ({runs.k_mesh}): not a number to quote"
+    elif any("k-mesh" in warning for warning in runs.warnings):
+        level, reason = "fair", f"{runs.k_mesh}; no denser mesh was tried, so the error is not known"
+    else:
+        level, reason = "good", f"{runs.k_mesh}, nothing speaks against it"
+    return [Gate(name="k-mesh", level=level, reason=reason)]
 
 
 def _origin(runs: RunTable) -> list[Gate]:

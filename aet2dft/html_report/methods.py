@@ -14,7 +14,7 @@ from ase import Atoms
 from aet2dft import __version__
 from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
-from aet2dft.html_report.dft_sections import protocol_tags
+from aet2dft.html_report.dft_sections import deck_sets, protocol_tags
 from aet2dft.html_report.parts import number, percent
 from aet2dft.html_report.summary import composition
 from aet2dft.structure.chemical_order import Order
@@ -22,11 +22,18 @@ from aet2dft.structure.chemical_order import Order
 SHIPPED_PARTICLE = "FePt_cns_final"
 """Name of the published particle that comes with the package."""
 NAMES = {
-    "Yang2017": "Yang et al. 2017", "Yan2018": "Yan et al. 2018", "Cowley1950": "Cowley 1950",
-    "Edelsbrunner1994": "Edelsbrunner and Mücke 1994", "Larsen2017": "Hjorth Larsen et al. 2017",
-    "Giannozzi2009": "Giannozzi et al. 2009", "Giannozzi2017": "Giannozzi et al. 2017",
-    "Kresse1996": "Kresse and Furthmüller 1996", "Kresse1999": "Kresse and Joubert 1999", "Perdew1996": "Perdew et al. 1996",
-    "Marzari1999": "Marzari et al. 1999", "Weinert1985": "Weinert et al. 1985",
+    "Yang2017": "Yang et al. 2017",
+    "Yan2018": "Yan et al. 2018",
+    "Cowley1950": "Cowley 1950",
+    "Edelsbrunner1994": "Edelsbrunner and Mücke 1994",
+    "Larsen2017": "Hjorth Larsen et al. 2017",
+    "Giannozzi2009": "Giannozzi et al. 2009",
+    "Giannozzi2017": "Giannozzi et al. 2017",
+    "Kresse1996": "Kresse and Furthmüller 1996",
+    "Kresse1999": "Kresse and Joubert 1999",
+    "Perdew1996": "Perdew et al. 1996",
+    "Marzari1999": "Marzari et al. 1999",
+    "Weinert1985": "Weinert et al. 1985",
 }
 _ENTRY = re.compile(r"@\w+\{(\w+),.*?\n\}", re.DOTALL)
 _CITED = re.compile(r"\[([A-Z]\w+\d{4}(?:,[A-Z]\w+\d{4})*)\]")
@@ -67,10 +74,11 @@ def methods(
     if order is not None:
         sentences += _order(order, settings.get("order", {}))
     if inputs is not None or runs is not None:
-        sentences += _dft(inputs or {}, runs)
+        sentences += _dft(deck_sets(inputs)[0] if inputs else {}, runs)
     if comparison is not None:
         sentences.append(
-            f"Relaxed and measured positions of {comparison.n:,} atoms were compared at fixed cell after removal of their mean "
+            f"Relaxed and measured positions of {comparison.n:,} atoms were compared at fixed cell after "
+            "removal of their mean "
             f"displacement (RMSD {number(100 * comparison.rmsd, 1)} pm)."
         )
     sentences.append(
@@ -92,7 +100,10 @@ def references() -> dict[str, str]:
 def _model(atoms: Atoms, sources: tuple[str, ...]) -> str:
     text = f"The atomic model holds {len(atoms):,} atoms ({composition(atoms)})"
     if any(SHIPPED_PARTICLE in name for name in sources):
-        return f"{text}; it is the FePt nanoparticle determined by atomic electron tomography [Yang2017], in the file of [Yan2018]."
+        return (
+            f"{text}; it is the FePt nanoparticle determined by atomic electron tomography [Yang2017], in the "
+            "file of [Yan2018]."
+        )
     return f"{text}."
 
 
@@ -101,15 +112,19 @@ def _order(order: Order, settings: Mapping[str, Any]) -> list[str]:
     tolerance = f" (tolerance {settings['tolerance']} nearest-neighbor distances)" if "tolerance" in settings else ""
     lengths = ", ".join(f"{x:.3f}" for x in fit.lengths)
     found = [
-        f"Atoms were assigned to fcc sites by marching along nearest-neighbor vectors{tolerance}; {fit.n_indexed:,} atoms belong to the "
-        f"largest lattice, with a best-fit triclinic cell of a, b, c = {lengths} Å and a best-fit cubic constant of {fit.cubic_a:.3f} Å.",
+        f"Atoms were assigned to fcc sites by marching along nearest-neighbor vectors{tolerance}; "
+        f"{fit.n_indexed:,} atoms belong to the "
+        f"largest lattice, with a best-fit triclinic cell of a, b, c = {lengths} Å and a best-fit cubic "
+        f"constant of {fit.cubic_a:.3f} Å.",
         "Surface atoms are those on the alpha shape [Edelsbrunner1994].",
     ]
     if order.chemical is not None:
         found += _chemical(order, settings)
     found.append(
-        f"Strain was obtained from Gaussian-weighted local-linear fits of the displacements from the {strain.reference} cell "
-        f"(σ = {strain.window:g} Å), with errors propagated from a position noise of {number(100 * strain.noise, 1)} pm per axis."
+        "Strain was obtained from Gaussian-weighted local-linear fits of the displacements from the "
+        f"{strain.reference} cell "
+        f"(σ = {strain.window:g} Å), with errors propagated from a position noise of {number(100 * strain.noise, 1)} "
+        "pm per axis."
     )
     if order.warren_cowley:
         found.append("Short-range order is given by Warren-Cowley parameters over lattice shells [Cowley1950].")
@@ -127,28 +142,32 @@ def _chemical(order: Order, settings: Mapping[str, Any]) -> list[str]:
     )
     minimum = f" of at least {settings['min_grain']} atoms" if "min_grain" in settings else ""
     text = (
-        f"Chemical order was labelled by the largest sublattice order parameter S among the six L1₀ and eight L1₂ variants in a Gaussian "
-        f"window (σ = {chemical.window:g} unit cells), accepted for {level} (after [Yang2017]); grains are connected sets{minimum} of one label."
+        "Chemical order was labelled by the largest sublattice order parameter S among the six L1₀ and eight "
+        "L1₂ variants in a Gaussian "
+        f"window (σ = {chemical.window:g} unit cells), accepted for {level} (after [Yang2017]); grains are "
+        f"connected sets{minimum} of one label."
     )
     found = [text]
     if settings.get("surrogates") and (chemical.grains.n_atoms < 1000).any():
         found.append(
-            f"The significance of grains below 1,000 atoms was tested with {settings['surrogates']} surrogate particles."
+            f"The significance of grains below 1,000 atoms was tested with {settings['surrogates']} surrogate "
+            "particles."
         )
     if "species_error" in settings:
         found.append(
-            f"Corrected antisite fractions assume {percent(float(settings['species_error']))} of wrongly assigned species."
+            f"Corrected antisite fractions assume {percent(float(settings['species_error']))} of wrongly "
+            "assigned species."
         )
     return found
 
 
-def _dft(inputs: Mapping[str, Any], runs: RunTable | None) -> list[str]:
-    code = runs.code if runs is not None else str(inputs.get("code", ""))
-    tags = protocol_tags(inputs)
+def _dft(decks: Mapping[str, Any], runs: RunTable | None) -> list[str]:
+    code = runs.code if runs is not None else str(decks.get("code", ""))
+    tags = protocol_tags(decks)
     program = {
         "espresso": "Quantum ESPRESSO [Giannozzi2009,Giannozzi2017]", "vasp": "VASP [Kresse1996,Kresse1999]",
     }.get(code, code)  # fmt: skip
-    n = int(inputs.get("n_volumes", 0)) or (len(runs.volumes.volume) if runs is not None else 0)
+    n = int(decks.get("n_volumes", 0)) or (len(runs.volumes.volume) if runs is not None else 0)
     text = f"Density functional calculations of {n:,} volumes used {program}"
     if tags.get("functional", "PBE" if code == "vasp" else None) == "PBE":
         text += " and the PBE functional [Perdew1996]"

@@ -72,8 +72,8 @@ def report(
     order, runs, comparison : optional
         Results of the verbs `order`, `collect`, `compare`; a verb that did not run has no section.
     inputs : mapping, optional
-        Summary of the deck folder: n_volumes, n_jobs, code, kind, axes, protocol (its name, or its record in the
-        manifest with all tags), rejected [{volume, reason}].
+        Summary of a deck folder: directory, n_volumes, n_jobs, code, kind, axes, protocol (its name, or its record in
+        the manifest with all tags), rejected [{volume, reason}]; or ``{"sets": [summaries]}``, the collected one first.
     chapters : tuple of Chapter
         Settings, warnings and provenance of the verbs, in the order in which they ran.
 

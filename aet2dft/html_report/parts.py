@@ -33,6 +33,8 @@ class Table:
     """Names of the columns."""
     rows: tuple[tuple[str, ...], ...]
     """Cells."""
+    texts: tuple[int, ...] = (0,)
+    """Columns that hold words; the others are numbers and stand flush right."""
     note: str = ""
     """What was left out, and how numbers are to be read."""
     folded: bool = False

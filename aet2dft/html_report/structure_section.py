@@ -24,17 +24,24 @@ def structure_section(atoms: Atoms | None, order: Order, warnings: tuple[str, ..
         pictures.append(_short_range_order(order))
         tables.append(_short_range_table(order))
     return Section(
-        id="order", title="Lattice, order and defects", text=_text(order), warnings=tuple(dict.fromkeys((*order.warnings, *warnings))),
-        pictures=tuple(pictures), tables=tuple(tables),
+        id="order",
+        title="Lattice, order and defects",
+        text=_text(order),
+        warnings=tuple(dict.fromkeys((*order.warnings, *warnings))),
+        pictures=tuple(pictures),
+        tables=tuple(tables),
     )
 
 
 def _text(order: Order) -> str:
     fit, strain = order.lattices[0], order.strain
     text = (
-        f"Every atom was given an fcc site by marching from cell to cell: {fit.n_indexed:,} atoms on the largest lattice, "
-        f"a = {fit.cubic_a:.3f} Å (cubic fit). Displacements are measured from the best-fit triclinic cell, strain from the "
-        f"{strain.reference} one in a Gaussian window of σ = {strain.window:g} Å; the noise of the positions behind its errors is "
+        f"Every atom was given an fcc site by marching from cell to cell: {fit.n_indexed:,} atoms on the "
+        "largest lattice, "
+        f"a = {fit.cubic_a:.3f} Å (cubic fit). Displacements are measured from the best-fit triclinic cell, "
+        "strain from the "
+        f"{strain.reference} one in a Gaussian window of σ = {strain.window:g} Å; the noise of the positions "
+        "behind its errors is "
         f"{number(100 * strain.noise, 1)} pm per axis."
     )
     vacancies = len(order.vacancies.site)
@@ -55,9 +62,16 @@ def _order_pictures(chemical: ChemicalOrder, atoms: Atoms | None) -> list[Pictur
     grains = chemical.grains
     found = [
         picture(
-            plot_grains(chemical, atoms), name="grains",
-            alt=f"Sizes and mean order of {len(grains)} grains, and the particle colored by grain with its front half removed.",
-            caption=f"Grains, n = {len(grains)}. Error bars: mean standard error of S of one atom. {chance_note(grains)} Look for "
+            plot_grains(chemical, atoms),
+            name="grains",
+            alt=(
+                f"Sizes and mean order of {len(grains)} grains, and the particle colored by grain with its front "
+                "half removed."
+            ),
+            caption=(
+                f"Grains, n = {len(grains)}. Error bars: mean standard error of S of one atom. "
+                f"{chance_note(grains)} Look for "
+            )
             "grains whose order is near the level of chance.",
         )
     ]
@@ -65,18 +79,27 @@ def _order_pictures(chemical: ChemicalOrder, atoms: Atoms | None) -> list[Pictur
         names = " and ".join(f"{p.grain} ({p.n[p.depth > 0].sum():,} atoms inside)" for p in chemical.profiles)
         found.append(
             picture(
-                plot_depth_profiles(chemical.profiles), name="depth",
+                plot_depth_profiles(chemical.profiles),
+                name="depth",
                 alt="Antisite fraction, order parameter and number of atoms against the depth below the grain surface.",
-                caption=f"Antisites and order against depth, grains {names}; bins of half a cell, error bars are standard errors, hollow "
-                "points have fewer than ten atoms. Outside an L1₂ grain about half of the sites of another L1₂ grain disagree (dashed). "
+                caption=(
+                    f"Antisites and order against depth, grains {names}; bins of half a cell, error bars are "
+                    "standard errors, hollow "
+                )
+                "points have fewer than ten atoms. Outside an L1₂ grain about half of the sites of another "
+                "L1₂ grain disagree (dashed). "
                 "Look for a step at the surface and a low plateau inside.",
             )
         )
     found.append(
         picture(
-            plot_recipes(chemical.recipes, window=chemical.window), name="recipes",
+            plot_recipes(chemical.recipes, window=chemical.window),
+            name="recipes",
             alt="Sizes of the ordered grains under other windows and thresholds of the labels.",
-            caption="The same particle labelled by neighboring recipes (window σ in cells, least S); the one in use is bold. Colors are "
+            caption=(
+                "The same particle labelled by neighboring recipes (window σ in cells, least S); the one in use "
+                "is bold. Colors are "
+            )
             "ranks by size. What changes much from row to row depends on the recipe and not on the particle.",
         )
     )
@@ -90,23 +113,34 @@ def _pictures_of_atoms(atoms: Atoms, order: Order) -> list[Picture]:
     fit, strain = order.lattices[0], order.strain
     return [
         picture(
-            plot_lattice_slices(atoms, order), name="layers",
+            plot_lattice_slices(atoms, order),
+            name="layers",
             alt="Atomic layers normal to one lattice axis, atoms colored by species, grain boundaries as lines.",
-            caption=f"Atomic layers normal to [001], atoms on their sites ({fit.n_indexed:,} of {len(atoms):,} atoms are on this "
+            caption=(
+                f"Atomic layers normal to [001], atoms on their sites ({fit.n_indexed:,} of {len(atoms):,} atoms "
+                "are on this "
+            )
             "lattice); the background is light where order is high. Look for boundaries that run along dark bands.",
         ),
         picture(
-            plot_displacements(atoms, fit), name="displacements",
+            plot_displacements(atoms, fit),
+            name="displacements",
             alt="Histograms of the displacements along x, y, z, and arrows in a central slab.",
             caption=f"Displacements from the best-fit triclinic cell, n = {fit.n_indexed:,}: rms "
-            f"{', '.join(number(100 * v, 1) for v in fit.rms_displacement[:3])} pm along x, y, z. Look for arrows that turn together: "
+            f"{', '.join(number(100 * v, 1) for v in fit.rms_displacement[:3])} pm along x, y, z. Look for "
+            "arrows that turn together: "
             "they are strain, not noise.",
         ),
         picture(
-            plot_strain(atoms, strain), name="strain",
+            plot_strain(atoms, strain),
+            name="strain",
             alt="Maps of the six strain components in a central slab, over histograms of core and surface atoms.",
-            caption=f"Strain against the {strain.reference} cell, Gaussian window σ = {strain.window:g} Å, central slab of 4 Å normal "
-            "to z, frame of the model. Gray bands: rms error that the noise of the positions gives. Look for fields wider than the "
+            caption=(
+                f"Strain against the {strain.reference} cell, Gaussian window σ = {strain.window:g} Å, central "
+                "slab of 4 Å normal "
+            )
+            "to z, frame of the model. Gray bands: rms error that the noise of the positions gives. Look for "
+            "fields wider than the "
             "window and stronger than the band.",
         ),
     ]
@@ -117,9 +151,13 @@ def _short_range_order(order: Order) -> Picture:
 
     counts = order.warren_cowley[0].n_full
     return picture(
-        plot_short_range_order(order.warren_cowley), name="short-range",
+        plot_short_range_order(order.warren_cowley),
+        name="short-range",
         alt="Warren-Cowley parameters against the number of the neighbor shell.",
-        caption=f"Short-range order by lattice shells; {counts[0]:,} atoms have a complete first shell. Error bars: standard errors for "
+        caption=(
+            f"Short-range order by lattice shells; {counts[0]:,} atoms have a complete first shell. Error bars: "
+            "standard errors for "
+        )
         "independent bonds. Negative: unlike neighbors are preferred.",
     )
 
@@ -127,8 +165,13 @@ def _short_range_order(order: Order) -> Picture:
 def _lattice_table(order: Order) -> Table:
     rows = tuple(
         (
-            str(fit.lattice), f"{fit.n_indexed:,}", ", ".join(f"{x:.4f}" for x in fit.lengths), ", ".join(f"{x:.2f}" for x in fit.angles),
-            f"{fit.cubic_a:.4f}", number(100 * fit.rms_displacement[3], 1), number(100 * fit.rms_displacement_cubic[3], 1),
+            str(fit.lattice),
+            f"{fit.n_indexed:,}",
+            ", ".join(f"{x:.4f}" for x in fit.lengths),
+            ", ".join(f"{x:.2f}" for x in fit.angles),
+            f"{fit.cubic_a:.4f}",
+            number(100 * fit.rms_displacement[3], 1),
+            number(100 * fit.rms_displacement_cubic[3], 1),
             number(fit.misorientation),
         )
         for fit in order.lattices
@@ -152,23 +195,48 @@ def _grain_tables(chemical: ChemicalOrder) -> list[Table]:
     t, first = chemical.grains, chemical.species[0]
     rows = tuple(
         (
-            str(t.grain[k]), PHASE_NAMES[str(t.phase[k])], str(t.name[k]), f"{t.n_atoms[k]:,}", percent(t.concentration[k]),
-            f"{number(t.order[k])} ± {number(t.order_sigma[k])}", percent(t.antisite_fraction[k]), percent(t.antisite_fraction_deep[k]),
-            percent(t.antisite_fraction_corrected[k]) if t.n_deep[k] and np.isfinite(t.antisite_fraction_deep[k]) else "–",
-            f"{t.n_deep[k]:,}", number(t.significance[k]),
+            str(t.grain[k]),
+            PHASE_NAMES[str(t.phase[k])],
+            str(t.name[k]),
+            f"{t.n_atoms[k]:,}",
+            percent(t.concentration[k]),
+            f"{number(t.order[k])} ± {number(t.order_sigma[k])}",
+            percent(t.antisite_fraction[k]),
+            percent(t.antisite_fraction_deep[k]),
+            percent(t.antisite_fraction_corrected[k])
+            if t.n_deep[k] and np.isfinite(t.antisite_fraction_deep[k])
+            else "–",
+            f"{t.n_deep[k]:,}",
+            number(t.significance[k]),
         )
         for k in range(min(len(t), MAX_ROWS))
     )
     header = (
-        "grain", "phase", "variant", "atoms", first, "S", "antisites", "deep", "deep, corrected", "deep atoms", "significance",
+        "grain",
+        "phase",
+        "variant",
+        "atoms",
+        first,
+        "S",
+        "antisites",
+        "deep",
+        "corrected",
+        "deep atoms",
+        "significance",
     )
-    note = "Deep: more than 1.5 cells below the surface of the grain. Significance: share of surrogates without such a grain by chance."
+    note = (
+        "Deep: more than 1.5 cells below the surface of the grain, as found and corrected for wrongly assigned "
+        "species. Significance: share of surrogates without such a grain by chance."
+    )
     if len(t) > MAX_ROWS:
         note = f"The {MAX_ROWS} largest of {len(t)} grains. {note}"
-    tables = [Table(title="Grains", header=header, rows=rows, note=note)]
+    tables = [Table(title="Grains", header=header, rows=rows, texts=(0, 1, 2), note=note)]
     if chemical.swaps:
         swaps = tuple((str(s.grain), f"{s.found:,}", number(s.expected, 1)) for s in chemical.swaps)
-        note = "Pairs of neighbors that are antisites of opposite kind; a particle with as many antisites at random has the expected number."
+        note = (
+            "Pairs of neighbors that are antisites of opposite kind; a particle with as many antisites at random "
+            "has the expected number."
+        )
         tables.append(Table(title="Swaps", header=("grain", "found", "expected by chance"), rows=swaps, note=note))
     return tables
 
@@ -187,4 +255,4 @@ def _short_range_table(order: Order) -> Table:
         )
         rows.append((name, "complete shells", *(number(a, 3) for a in pair.full_shells)))
     header = ("center-other", "centers", *(f"shell {k}" for k in range(1, shells + 1)))
-    return Table(title="Warren-Cowley parameters", header=header, rows=tuple(rows), folded=True)
+    return Table(title="Warren-Cowley parameters", header=header, rows=tuple(rows), texts=(0, 1), folded=True)

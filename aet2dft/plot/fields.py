@@ -110,7 +110,8 @@ def plot_relaxation(atoms: Atoms, comparison: Comparison, *, ax: Panels | None =
         title=f"RMSD {1e2 * comparison.rmsd:.1f} pm, n = {comparison.n:,}",
     )
     histogram.legend(loc="upper right")
-    _arrows(arrows, atoms.positions, values, 4.0)
+    # the slab goes through what was relaxed, which may be a small part of the particle
+    _arrows(arrows, atoms.positions[matched], values[matched], 4.0)
     return axes
 
 

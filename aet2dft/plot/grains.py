@@ -258,6 +258,9 @@ def chance_note(table: GrainTable) -> str:
         return "No small grain was tested against chance."
     doubtful = table.grain[asked & (table.significance < SIGNIFICANT)]
     if not doubtful.size:
-        return f"All {asked.sum()} small grains are larger than chance makes them (significance {SIGNIFICANT:.0%} or more)."
+        return (
+            f"All {asked.sum()} small grains are larger than chance makes them (significance {SIGNIFICANT:.0%} or "
+            "more)."
+        )
     names = ", ".join(map(str, doubtful))
     return f"Of {asked.sum()} small grains these may be chance (significance below {SIGNIFICANT:.0%}): {names}."

@@ -6,10 +6,14 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @njit(cache=True)
-def fcc_frames(points, indptr, indices, spacing):
+def fcc_frames(points: Floats, indptr: Ints, indices: NDArray[np.int32], spacing: float) -> tuple[Floats, Floats]:
     """Best cube axes around every atom and the rms misfit of its twelve neighbors.
 
     For every pair of nearly perpendicular second neighbors the third axis is their cross product; the twelve
@@ -69,7 +73,7 @@ def fcc_frames(points, indptr, indices, spacing):
 
 
 @njit(cache=True)
-def predict(points, around, steps):
+def predict(points: Floats, around: NDArray[np.int32], steps: Floats) -> Floats:
     """Mean over the atoms around each site (m, 12), -1 = none, of their position plus the step (12, 3) to the site."""
     m = around.shape[0]
     predicted = np.zeros((m, 3))
@@ -87,7 +91,7 @@ def predict(points, around, steps):
 
 
 @njit(cache=True)
-def _invert4(matrix, inverse):
+def _invert4(matrix: Floats, inverse: Floats) -> bool:
     """Inverse of a symmetric positive 4 x 4 matrix by Gauss-Jordan with pivoting; false where it is singular."""
     work = matrix.copy()
     scale = np.abs(work).max()
@@ -118,9 +122,10 @@ def _invert4(matrix, inverse):
 
 
 @njit(cache=True)
-def local_linear(points, values, start, shape, sigma, truncate):
-    """Gradient (n, 3, 3), its variance per unit variance (n, 3) and leave-one-out value (n, 3) of vector values at
-    points.
+def local_linear(
+    points: Floats, values: Floats, start: Ints, shape: Ints, sigma: float, truncate: float
+) -> tuple[Floats, Floats, Floats]:
+    """Local-linear fits: gradients (n, 3, 3), their variance per unit variance (n, 3), leave-one-out values (n, 3).
 
     Points are ordered by cubic cells of half the cutoff; `start` holds the first point of every cell. Distances are
     measured in sigma, so that the moment matrix is well scaled.

@@ -125,8 +125,8 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
 
     Notes
     -----
-    Each line calls the function that holds the definition and its source. BLAS runs on one thread: the same input, settings and seed
-    give the same bytes on any number of threads.
+    Each line calls the function that holds the definition and its source. BLAS runs on one thread: the same input,
+    settings and seed give the same bytes on any number of threads.
     """
     warnings = list(check(atoms).problems)
     with threadpool_limits(limits=1):
@@ -157,16 +157,14 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
 
 def _with_site_ids(atoms: Atoms) -> Atoms:
     """A copy in which every atom has a `site_id`, 1 to N in file order unless it came with one."""
-    return (
-        atoms.copy()
-        if "site_id" in atoms.arrays
-        else _with(atoms, site_id=np.arange(1, len(atoms) + 1, dtype=np.int32))
-    )
+    if "site_id" in atoms.arrays:
+        return _with(atoms)
+    return _with(atoms, site_id=np.arange(1, len(atoms) + 1, dtype=np.int32))
 
 
 def _with(atoms: Atoms, **arrays: NDArray[np.generic]) -> Atoms:
     """A copy with more arrays."""
-    result = atoms.copy()
+    result: Atoms = atoms.copy()
     for name, array in arrays.items():
         result.set_array(name, array)
     return result
@@ -176,11 +174,8 @@ def _add_strain(atoms: Atoms, parts: tuple[Crystal, ...], settings: OrderSetting
     strain, error = np.full((len(atoms), 6), np.nan), np.full((len(atoms), 6), np.nan)
     noise = []
     for part in parts:
-        ideal = (
-            part.fit.positions(part.site)
-            if settings.strain_reference == "triclinic"
-            else part.fit.cubic_positions(part.site)
-        )
+        reference = part.fit.cubic_positions if settings.strain_reference == "cubic" else part.fit.positions
+        ideal = reference(part.site)
         sigma = atoms.arrays["position_sigma"][part.members] if "position_sigma" in atoms.arrays else None
         field = local_strain(part.positions, part.positions - ideal, sigma=settings.strain_sigma, position_sigma=sigma)
         strain[part.members], error[part.members] = field.strain, field.sigma
@@ -213,9 +208,13 @@ def _add_chemical_order(
     variant_of = np.zeros(len(table) + 1, dtype=np.int32)
     variant_of[table.grain] = table.variant
     return atoms, ChemicalOrder(
-        species=species, null_level=null_level(settings.window, float((atoms.symbols == species[0]).mean())), window=settings.window,
+        species=species,
+        null_level=null_level(settings.window, float((atoms.symbols == species[0]).mean())),
+        window=settings.window,
         grains=table,
-        profiles=tuple(antisite_profile(p.crystal, p.labels, p.grain, g, free_surface=settings.free_surface) for p, g, _ in large),
+        profiles=tuple(
+            antisite_profile(p.crystal, p.labels, p.grain, g, free_surface=settings.free_surface) for p, g, _ in large
+        ),
         swaps=tuple(count_swaps(p.crystal, p.grain, g, v, p.depth) for p, g, v in large),
         boundaries=boundaries(parts, atoms.arrays["grain"], variant_of),
         recipes=neighboring_recipes(parts, min_grain=settings.min_grain),
@@ -232,12 +231,8 @@ def _annotated(atoms: Atoms, parts: tuple[LabelledCrystal, ...]) -> Atoms:
     """A copy with the arrays of chemical order."""
     n = len(atoms)
     variant, grain, partner = (np.zeros(n, dtype=np.int32) for _ in range(3))
-    depth, s, sigma, antisite = (
-        np.full(n, np.nan),
-        np.full((n, 16), np.nan),
-        np.full((n, 16), np.nan),
-        np.zeros(n, dtype=bool),
-    )
+    depth, antisite = np.full(n, np.nan), np.zeros(n, dtype=bool)
+    s, sigma = np.full((n, 16), np.nan), np.full((n, 16), np.nan)
     for part in parts:
         members = part.crystal.members
         wrong = is_antisite(part.crystal, part.labels.variant)
@@ -246,8 +241,8 @@ def _annotated(atoms: Atoms, parts: tuple[LabelledCrystal, ...]) -> Atoms:
         s[members], sigma[members], antisite[members] = part.labels.order.T, part.labels.sigma.T, wrong
         partner[members] = np.where(local > 0, members[local - 1] + 1, 0)
     return _with(
-        atoms, variant=variant, grain=grain, grain_depth=depth, sublattice_order=s, sublattice_order_sigma=sigma, antisite=antisite,
-        swap_partner=partner,
+        atoms, variant=variant, grain=grain, grain_depth=depth, sublattice_order=s, sublattice_order_sigma=sigma,
+        antisite=antisite, swap_partner=partner,
     )  # fmt: skip
 
 

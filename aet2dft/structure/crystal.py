@@ -45,7 +45,7 @@ class Crystal:
     @property
     def nearest_neighbor(self) -> float:
         """Nearest-neighbor distance of the cubic lattice, Å."""
-        return self.fit.cubic_a / np.sqrt(2.0)
+        return float(self.fit.cubic_a / np.sqrt(2.0))
 
     @property
     def is_skin(self) -> NDArray[np.bool_]:
@@ -78,14 +78,13 @@ def crystals(atoms: Atoms, fits: tuple[LatticeFit, ...]) -> tuple[Crystal, ...]:
                 sublattice=sublattice(site),
                 is_first=first[members],
                 vacuum=_vacuum(grid, fit, tree),
-            )  # fmt: skip
+            )
         )
     return tuple(found)
 
 
 def _vacuum(grid: SiteGrid, fit: LatticeFit, atoms: cKDTree) -> NDArray[np.float64]:
-    """Positions of empty sites that touch an atom and are connected with the outside; holes inside are vacancies, not
-    vacuum."""
+    """Positions (m, 3) of empty sites that touch an atom and are connected with the outside, unlike vacancies."""
     empty = grid.sites() & (grid.atom_at < 0)
     domains, _ = label(empty, structure=_TWELVE)
     outside = np.unique(domains[0, 0, :])

@@ -63,8 +63,7 @@ class Vacancies:
 
 
 def is_antisite(crystal: Crystal, variant: NDArray[np.int32] | int) -> NDArray[np.bool_]:
-    """Whether the species of every atom (n,) differs from what `variant` puts on its sublattice; variant 0 has no
-    antisites."""
+    """Whether every atom (n,) is of another species than `variant` puts on its sublattice; variant 0 has none."""
     expected = VARIANTS[variant, crystal.sublattice]
     return np.asarray((expected != crystal.is_first) & (np.asarray(variant) > 0))
 
@@ -92,8 +91,9 @@ def antisite_profile(
 
     Notes
     -----
-    The grain is delimited by the labels that the neighbors alone give: a label that sees the atom's own species would move antisites from
-    just inside to just outside. Far outside an L1₂ grain half the sites of another L1₂ variant disagree: 0.5.
+    The grain is delimited by the labels that the neighbors alone give: a label that sees the atom's own species would
+    move antisites from just inside to just outside. Far outside an L1₂ grain half the sites of another L1₂ variant
+    disagree: 0.5.
     """
     variant = int(labels.variant[np.flatnonzero(grain == number)[0]])
     inside = _grain_without_self(crystal, labels, grain == number, variant)
@@ -121,8 +121,7 @@ def _grain_without_self(crystal: Crystal, labels: Labels, member: NDArray[np.boo
 
 
 def swap_partners(crystal: Crystal, grain: NDArray[np.int32], antisite: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """1 + local index (n,) of the exchanged neighbor, 0 = none; each atom has one partner at most, nearest pairs
-    first."""
+    """1 + local index (n,) of the one exchanged neighbor, 0 = none; nearest pairs first."""
     first, second = _opposite_pairs(crystal, grain, antisite)
     distance = np.linalg.norm(crystal.positions[first] - crystal.positions[second], axis=1)
     partner = np.zeros(len(grain), dtype=np.int32)
@@ -154,8 +153,9 @@ def count_swaps(
 
     Notes
     -----
-    Expected: the sum over nearest-neighbor pairs of an alpha and a beta site of f_alpha f_beta, with the antisite rates f of either kind at
-    the depth of each atom, so that rates which rise towards the surface do not look like pairing.
+    Expected: the sum over nearest-neighbor pairs of an alpha and a beta site of f_alpha f_beta, with the antisite
+    rates f of either kind at the depth of each atom, so that rates which rise towards the surface do not look like
+    pairing.
     """
     own = grain == number
     wrong = is_antisite(crystal, variant) & own
@@ -180,8 +180,8 @@ def find_vacancies(crystal: Crystal, atoms: Atoms) -> Vacancies:
 
     Notes
     -----
-    An atom too far from the site to be indexed still fills it: a site with an atom within half a nearest-neighbor distance is not
-    empty.
+    An atom too far from the site to be indexed still fills it: a site with an atom within half a nearest-neighbor
+    distance is not empty.
     """
     grid = SiteGrid.of(crystal.site)
     near = np.unique((crystal.site[:, None] + shell_vectors(1)[None]).reshape(-1, 3), axis=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,61 +148,75 @@ def grain_table(
 ) -> GrainTable:
     """Rows of all grains of all crystals, largest first."""
     rows = [row for part in parts for row in _rows(part, species, settings, seed)]
-    rows.sort(key=lambda row: int(row["grain"]))
-    columns = {name: np.array([row[name] for row in rows]) for name in GrainTable.__dataclass_fields__}
-    return GrainTable(**columns) if rows else _empty_table()
+    rows.sort(key=lambda row: row["grain"])
+    kinds = {"phase": "U3", "name": "U48", **dict.fromkeys(("grain", "lattice", "variant"), "i4")}
+    kinds |= dict.fromkeys(("n_atoms", "n_deep", "n_core", "largest_by_chance"), "i8")
+    columns = {
+        name: np.array([row[name] for row in rows], dtype=kinds.get(name, "f8"))
+        for name in GrainTable.__dataclass_fields__
+    }
+    return GrainTable(**columns | {"center": columns["center"].reshape(-1, 3)})
 
 
-def _empty_table() -> GrainTable:
-    shapes = {name: (0, 3) if name == "center" else (0,) for name in GrainTable.__dataclass_fields__}
-    kinds = {"phase": "U3", "name": "U1", **dict.fromkeys(("grain", "lattice", "variant"), "i4")}
-    return GrainTable(**{name: np.zeros(shape, dtype=kinds.get(name, "f8")) for name, shape in shapes.items()})  # type: ignore[arg-type]
-
-
-def _rows(
-    part: LabelledCrystal, species: tuple[str, str], settings: OrderSettings, seed: int
-) -> list[dict[str, object]]:
-    crystal, labels = part.crystal, part.labels
-    numbers = np.unique(part.grain[part.grain > 0])
+def _rows(part: LabelledCrystal, species: tuple[str, str], settings: OrderSettings, seed: int) -> list[dict[str, Any]]:
+    """Rows of the grains of one crystal."""
+    crystal = part.crystal
     sizes = np.bincount(part.grain, minlength=2)
-    variants = {int(g): int(labels.variant[part.grain == g][0]) for g in numbers}
-    small = any(v > 0 and sizes[g] < LARGE_GRAIN for g, v in variants.items())
+    variants = {int(g): int(part.labels.variant[part.grain == g][0]) for g in np.unique(part.grain[part.grain > 0])}
+    small = {g for g, v in variants.items() if v > 0 and sizes[g] < LARGE_GRAIN and settings.surrogates > 0}
     chance = surrogate_sizes(
-        crystal,
-        part.labeler,
-        labels,
-        part.grain,
-        surrogates=settings.surrogates if small else 0,
-        seed=seed + crystal.fit.lattice,
-    )
+        crystal, part.labeler, part.labels, part.grain,
+        surrogates=settings.surrogates if small else 0, seed=seed + crystal.fit.lattice,
+    )  # fmt: skip
     below_surface = cKDTree(crystal.vacuum).query(crystal.positions)[0] - 0.5 * crystal.nearest_neighbor
     core = below_surface > CORE * crystal.fit.cubic_a
     rows = []
     for number, variant in variants.items():
-        own = part.grain == number
-        wrong = is_antisite(crystal, variant)
-        deep = own & (part.depth > DEEP * crystal.fit.cubic_a)
-        buried = own & (signed_depth(crystal, own, free_surface=False, query=own) > DEEP * crystal.fit.cubic_a)
-        order = labels.order[variant] if variant else labels.order[ORDERED].max(axis=0)
-        sigma = labels.sigma[variant] if variant else labels.sigma[ORDERED].mean(axis=0)
-        phase = str(PHASE_OF[variant])
-        asked = variant > 0 and own.sum() < LARGE_GRAIN and settings.surrogates > 0
-        fraction_deep = _mean(wrong, deep) if variant else np.nan
-        rows.append(
-            {
-                "grain": np.int32(number), "lattice": np.int32(crystal.fit.lattice), "variant": np.int32(variant), "phase": phase,
-                "name": describe(variant, *species), "n_atoms": int(own.sum()), "concentration": _mean(crystal.is_first, own),
-                "center": crystal.positions[own].mean(axis=0), "order": float(np.nanmean(order[own])),
-                "order_sigma": float(np.nanmean(sigma[own])), "antisite_fraction": _mean(wrong, own) if variant else np.nan,
-                "n_deep": int(deep.sum()), "antisite_fraction_deep": fraction_deep,
-                "antisite_fraction_buried": _mean(wrong, buried) if variant else np.nan,
-                "antisite_fraction_corrected": corrected(fraction_deep, settings.species_error),
-                "significance": chance.significance(phase, int(own.sum())) if asked else np.nan,
-                "largest_by_chance": chance.largest(phase) if asked else -1, "n_core": int((own & core).sum()),
-                "concentration_core": _mean(crystal.is_first, own & core),
-            }
-        )  # fmt: skip
+        row = _size_and_order(part, number, variant, core)
+        row |= {"name": describe(variant, *species), "significance": np.nan, "largest_by_chance": -1}
+        row |= _antisites(part, number, variant, settings.species_error)
+        if number in small:
+            row["significance"] = chance.significance(row["phase"], row["n_atoms"])
+            row["largest_by_chance"] = chance.largest(row["phase"])
+        rows.append(row)
     return rows
+
+
+def _size_and_order(part: LabelledCrystal, number: int, variant: int, core: NDArray[np.bool_]) -> dict[str, Any]:
+    """Columns of a grain that say where it is, how large, of what and how well ordered."""
+    crystal, labels, own = part.crystal, part.labels, part.grain == number
+    order = labels.order[variant] if variant else labels.order[ORDERED].max(axis=0)
+    sigma = labels.sigma[variant] if variant else labels.sigma[ORDERED].mean(axis=0)
+    return {
+        "grain": number,
+        "lattice": crystal.fit.lattice,
+        "variant": variant,
+        "phase": str(PHASE_OF[variant]),
+        "n_atoms": int(own.sum()),
+        "concentration": _mean(crystal.is_first, own),
+        "center": crystal.positions[own].mean(axis=0),
+        "order": float(np.nanmean(order[own])),
+        "order_sigma": float(np.nanmean(sigma[own])),
+        "n_core": int((own & core).sum()),
+        "concentration_core": _mean(crystal.is_first, own & core),
+    }
+
+
+def _antisites(part: LabelledCrystal, number: int, variant: int, species_error: float) -> dict[str, Any]:
+    """Columns of a grain that count its antisites; NaN for A1, which has none."""
+    crystal, own = part.crystal, part.grain == number
+    far = DEEP * crystal.fit.cubic_a
+    deep = own & (part.depth > far)
+    buried = own & (signed_depth(crystal, own, free_surface=False, query=own) > far)
+    wrong = is_antisite(crystal, variant)
+    fractions = [_mean(wrong, where) if variant else np.nan for where in (own, deep, buried)]
+    return {
+        "antisite_fraction": fractions[0],
+        "n_deep": int(deep.sum()),
+        "antisite_fraction_deep": fractions[1],
+        "antisite_fraction_buried": fractions[2],
+        "antisite_fraction_corrected": corrected(fractions[1], species_error),
+    }
 
 
 def _mean(values: NDArray[np.bool_], where: NDArray[np.bool_]) -> float:
@@ -230,6 +245,6 @@ def neighboring_recipes(crystals: tuple[Crystal, ...], *, min_grain: int) -> tup
                 n_l10=int((PHASE_OF[first[kept]] == "L10").sum()),
                 n_l12=int((PHASE_OF[first[kept]] == "L12").sum()),
                 n_a1=int(size[first == 0].sum()),
-            )  # fmt: skip
+            )
         )
     return tuple(found)

@@ -62,10 +62,11 @@ class Labeler:
 
         Notes
         -----
-        Without a threshold the level of an atom is the 99 % level of a random alloy of the same composition, for the window *as that
-        atom sees it*: at the surface a part of the window is empty, chance reaches further, and the level of the full window is
-        scaled by the square root of the effective numbers of atoms. So one atom in a hundred of a random alloy is labelled, in the core and
-        at the surface alike (a fixed level would label ten times more at the surface).
+        Without a threshold the level of an atom is the 99 % level of a random alloy of the same composition, for the
+        window *as that atom sees it*: at the surface a part of the window is empty, chance reaches further, and the
+        level of the full window is scaled by the square root of the effective numbers of atoms. So one atom in a
+        hundred of a random alloy is labelled, in the core and at the surface alike (a fixed level would label ten
+        times more at the surface).
         """
         sums = WindowSums(crystal.site, window)
         if threshold is not None:
@@ -100,8 +101,7 @@ class Labeler:
 
 
 def full_window_number(window: float) -> float:
-    """Effective number of atoms in a Gaussian window inside an infinite crystal, (4 pi)^(3/2) sigma^3 times 4 per
-    cell."""
+    """Effective number of atoms in a Gaussian window of an infinite crystal: 4 (4 pi)^(3/2) sigma^3, sigma in cells."""
     return float(4.0 * (4.0 * np.pi) ** 1.5 * window**3)
 
 

@@ -77,8 +77,7 @@ class LatticeFit:
 
 
 def nearest_neighbor_distance(points: NDArray[np.float64]) -> float:
-    """First peak of the pair-distance histogram of points (N, 3), Å: the mode of the distances below the first
-    minimum."""
+    """First peak, Å, of the pair distances of points (N, 3)."""
     tree = cKDTree(points)
     nearest = tree.query(points, k=2)[0][:, 1]
     reach = 1.7 * float(np.median(nearest))
@@ -118,11 +117,11 @@ def index_lattice(atoms: Atoms, *, tolerance: float = 0.35) -> tuple[Atoms, tupl
 
     Notes
     -----
-    Marching: from the indexed atoms the places of their twelve neighbors are predicted, r_i + A v_k; predictions of one site
-    are averaged and the nearest free atom within the tolerance takes it, until nothing changes. Local predictions follow bending
-    and strain that a global fit cannot. What remains is searched for further lattices (twins). Axes and origin are chosen
-    so that a turned copy gives the same lattice: axes nearest to those of the model, site (0, 0, 0) at the indexed atom nearest to the
-    centroid.
+    Marching: from the indexed atoms the places of their twelve neighbors are predicted, r_i + A v_k; predictions of
+    one site are averaged and the nearest free atom within the tolerance takes it, until nothing changes. Local
+    predictions follow bending and strain that a global fit cannot. What remains is searched for further lattices
+    (twins). Axes and origin are chosen so that a turned copy gives the same lattice: axes nearest to those of the
+    model, site (0, 0, 0) at the indexed atom nearest to the centroid.
     """
     points = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     if len(points) < 13:
@@ -329,7 +328,7 @@ def _fit(
 def _rms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Root mean square along x, y, z and in 3D."""
     squared = (vectors**2).mean(axis=0)
-    return np.sqrt(np.append(squared, squared.sum()))
+    return np.asarray(np.sqrt(np.append(squared, squared.sum())))
 
 
 def _judge(fit: LatticeFit) -> None:
@@ -339,6 +338,7 @@ def _judge(fit: LatticeFit) -> None:
     residual = fit.rms_displacement[3] / fit.nearest_neighbor
     if ratio > MAX_CELL_RATIO or shear > MAX_CELL_SHEAR or residual > MAX_RESIDUAL:
         raise InputError(
-            f"the lattice is not fcc: the best cell is {fit.lengths.round(3)} Å, {fit.angles.round(1)} degrees with atoms "
-            f"{fit.rms_displacement[3]:.2f} Å off its sites; this step is for fcc crystals and their ordered phases"
+            f"the lattice is not fcc: the best cell is {fit.lengths.round(3)} Å, {fit.angles.round(1)} degrees "
+            f"with atoms {fit.rms_displacement[3]:.2f} Å off its sites; this step is for fcc crystals "
+            "and their ordered phases"
         )

@@ -19,7 +19,7 @@ def shell_vectors(shell: int) -> NDArray[np.int32]:
     grid = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1).reshape(-1, 3)
     grid = grid[grid.sum(axis=1) % 2 == 0]
     squared = (grid**2).sum(axis=1)
-    vectors = grid[squared == np.unique(squared)[shell]].astype(np.int32)
+    vectors: NDArray[np.int32] = grid[squared == np.unique(squared)[shell]].astype(np.int32)
     vectors.setflags(write=False)
     return vectors
 

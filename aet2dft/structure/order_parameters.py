@@ -45,8 +45,7 @@ def _smooth(field: NDArray[np.float64], kernel: NDArray[np.float64], *, periodic
 
 
 def window_kernel(sigma: float) -> NDArray[np.float64]:
-    """One-dimensional factor of the Gaussian window of standard deviation `sigma` unit cells, on half cells, 1 at its
-    center."""
+    """Gaussian window along one axis, on half cells and 1 at its center, for `sigma` unit cells."""
     half_cells = 2.0 * sigma
     reach = int(TRUNCATE * half_cells + 0.5)
     return np.exp(-0.5 * (np.arange(-reach, reach + 1) / half_cells) ** 2)
@@ -102,11 +101,11 @@ def sublattice_order(occupancy: Occupancy) -> NDArray[np.float64]:
 
     Notes
     -----
-    :math:`S_v = \langle x_k \rangle_{k \in v} - \langle x_k \rangle_{k \notin v}` with :math:`x_k` the local fraction of the first species on
-    sublattice k: the Bragg-Williams long-range order parameter :math:`r_\alpha + r_\beta - 1` (Warren, X-ray Diffraction (1990),
-    ch. 12) in a window, without need of the composition. 1 for the perfect variant, 0 for a random alloy; against the
-    perfect L1₂ variant of another sublattice -1/3; an L1₀ variant that holds the sublattice of a perfect L1₂: 1/2, an L1₂ within
-    a perfect L1₀: 2/3.
+    :math:`S_v = \langle x_k \rangle_{k \in v} - \langle x_k \rangle_{k \notin v}` with :math:`x_k` the local fraction
+    of the first species on sublattice k: the Bragg-Williams long-range order parameter :math:`r_\alpha + r_\beta - 1`
+    (Warren, X-ray Diffraction (1990), ch. 12) in a window, without need of the composition. 1 for the perfect
+    variant, 0 for a random alloy; against the perfect L1₂ variant of another sublattice -1/3; an L1₀ variant that
+    holds the sublattice of a perfect L1₂: 1/2, an L1₂ within a perfect L1₀: 2/3.
     """
     x = occupancy.fraction
     held = VARIANTS[ORDERED].astype(np.float64)
@@ -141,8 +140,10 @@ def _dot(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.
 
 
 def concentration_waves(fraction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Amplitudes eta_x, eta_y, eta_z (3, ...) of sublattice fractions (4, ...); ±1 for L1₀ along the axis, ±1/2 each
-    for L1₂."""
+    """Amplitudes eta_x, eta_y, eta_z (3, ...) of sublattice fractions (4, ...).
+
+    ±1 for L1₀ along the axis, ±1/2 each for L1₂.
+    """
     x0, x1, x2, x3 = fraction
     return 0.5 * np.stack([x0 + x1 - x2 - x3, x0 - x1 + x2 - x3, x0 - x1 - x2 + x3])
 
@@ -172,8 +173,8 @@ def null_level(sigma: float, concentration: float) -> float:
 
     Notes
     -----
-    99 % quantile of the largest S over the fourteen ordered variants, tabulated from `simulate_null` on infinite crystals and
-    interpolated linearly: it depends on window and composition only, never on the particle at hand.
+    99 % quantile of the largest S over the fourteen ordered variants, tabulated from `simulate_null` on infinite
+    crystals and interpolated linearly: it depends on window and composition only, never on the particle at hand.
     """
     sigmas, concentrations, level = _null_table()
     x = float(np.clip(min(concentration, 1.0 - concentration), concentrations[0], concentrations[-1]))
@@ -182,8 +183,7 @@ def null_level(sigma: float, concentration: float) -> float:
 
 
 def simulate_null(sigma: float, concentration: float, *, seed: int, edge: int = 96) -> NDArray[np.float64]:
-    """Largest S of every atom (n,) of one random alloy on a periodic crystal of `edge` half cells; what `null_level`
-    tabulates."""
+    """Largest S of every atom (n,) of a random alloy on a periodic crystal of `edge` half cells, for `null_level`."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(edge)] * 3, indexing="ij"), axis=-1)
     own = sublattice(grid)

@@ -49,9 +49,9 @@ def warren_cowley(crystals: tuple[Crystal, ...], atoms: Atoms, *, n_shells: int 
     Notes
     -----
     :math:`\alpha = 1 - p / c` with p the fraction of the other species among the neighbors of the centers and c its
-    fraction among all atoms of the set; for equal species :math:`(p - c) / (1 - c)` (Cowley, Phys. Rev. 77, 669 (1950)). Real neighbors by
-    lattice index are counted, never "the nearest twelve". In a finite particle the two roles are not
-    symmetric: where the surface is rich in one species, all-atom values of A-B and B-A differ.
+    fraction among all atoms of the set; for equal species :math:`(p - c) / (1 - c)` (Cowley, Phys. Rev. 77, 669
+    (1950)). Real neighbors by lattice index are counted, never "the nearest twelve". In a finite particle the two
+    roles are not symmetric: where the surface is rich in one species, all-atom values of A-B and B-A differ.
     """
     numbers = np.unique(atoms.numbers)
     shells = [_count(crystals, atoms, numbers, shell) for shell in range(1, n_shells + 1)]
@@ -72,7 +72,7 @@ def warren_cowley(crystals: tuple[Crystal, ...], atoms: Atoms, *, n_shells: int 
                     all_sigma=np.array([s for _, s in every]),
                     pooled=np.array([_pooled(b, c, i, j) for b, c, _, _ in shells]),
                     n_full=np.array([c.sum() for _, _, _, c in shells], dtype=np.int64),
-                )  # fmt: skip
+                )
             )
     return tuple(found)
 
@@ -97,8 +97,7 @@ def _pooled(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: 
 def _count(
     crystals: tuple[Crystal, ...], atoms: Atoms, numbers: NDArray[np.int64], shell: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Bonds by species of center and neighbor, and atoms by species: of all centers, then of those with a complete
-    shell."""
+    """Bonds (k, k) and atoms (k,) by species: of all centers, then of those with a complete shell."""
     k = len(numbers)
     bonds, full_bonds = np.zeros((k, k)), np.zeros((k, k))
     counts, full_counts = np.zeros(k), np.zeros(k)

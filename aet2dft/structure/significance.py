@@ -25,8 +25,7 @@ class SurrogateSizes:
     """(n_surrogates,): the same for L1₂."""
 
     def significance(self, phase: str, n_atoms: int) -> float:
-        """Fraction of surrogates whose largest false grain of the phase is smaller than `n_atoms`; NaN without
-        surrogates."""
+        """Fraction of surrogates without a false grain of the phase of `n_atoms` or more; NaN without surrogates."""
         sizes = {"L10": self.l10, "L12": self.l12}[phase]
         return float((sizes < n_atoms).mean()) if sizes.size else float("nan")
 
@@ -54,11 +53,12 @@ def surrogate_sizes(
 
     Notes
     -----
-    A random alloy is not the null of a small grain that lies between large ordered ones: their disordered rims make false grains. Here every
-    atom belongs to the nearest large grain; the chance of the first species is the rate found among the atoms of equal kind, that is equal
-    occupation of its sublattice in the variant of that grain, similar leave-one-out S of that variant, and equal surface. Species are drawn
-    independently from these rates, labelled with the same recipe, and components are counted that do not overlap the
-    large grain of their own variant.
+    A random alloy is not the null of a small grain that lies between large ordered ones: their disordered rims make
+    false grains. Here every atom belongs to the nearest large grain; the chance of the first species is the rate
+    found among the atoms of equal kind, that is equal occupation of its sublattice in the variant of that grain,
+    similar leave-one-out S of that variant, and equal surface. Species are drawn independently from these rates,
+    labelled with the same recipe, and components are counted that do not overlap the large grain of their own
+    variant.
     """
     rng = np.random.default_rng(seed)
     rate, own_variant = _rates(crystal, labels, grain)

@@ -23,8 +23,8 @@ def surface_atoms(positions: NDArray[np.float64], *, alpha: float) -> NDArray[np
 
     Notes
     -----
-    Edelsbrunner and Mücke, ACM Trans. Graph. 13, 43 (1994): tetrahedra with a circumradius below alpha are kept; the surface are
-    the faces that belong to one of them only. Atoms in no tetrahedron lie outside and count as surface.
+    Edelsbrunner and Mücke, ACM Trans. Graph. 13, 43 (1994): tetrahedra with a circumradius below alpha are kept; the
+    surface are the faces that belong to one of them only. Atoms in no tetrahedron lie outside and count as surface.
     """
     if len(positions) < 5:
         return np.ones(len(positions), dtype=bool)
@@ -57,8 +57,7 @@ def _circumradius_squared(points: NDArray[np.float64], tetrahedra: NDArray[np.in
     a, b, c = (points[tetrahedra[:, k]] - points[tetrahedra[:, 0]] for k in (1, 2, 3))
     ab, bc, ca = np.cross(a, b), np.cross(b, c), np.cross(c, a)
     volume6 = (a * bc).sum(axis=1)
+    weighted = (a**2).sum(1)[:, None] * bc + (b**2).sum(1)[:, None] * ca + (c**2).sum(1)[:, None] * ab
     with np.errstate(divide="ignore", invalid="ignore"):
-        center = ((a**2).sum(1)[:, None] * bc + (b**2).sum(1)[:, None] * ca + (c**2).sum(1)[:, None] * ab) / (
-            2 * volume6[:, None]
-        )
-    return np.nan_to_num((center**2).sum(axis=1), nan=np.inf)
+        center = weighted / (2 * volume6[:, None])
+    return np.asarray(np.nan_to_num((center**2).sum(axis=1), nan=np.inf))

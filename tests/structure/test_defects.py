@@ -1,5 +1,7 @@
 """Antisites, swaps, vacancies. Truth: what was placed in synthetic particles, and counts by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -104,7 +106,7 @@ def test_swaps_of_random_antisites_are_as_many_as_chance_expects(two):
 
 
 def test_placed_swaps_are_found_and_exceed_chance():
-    atoms, crystal = one_grain(1, n_atoms=2500, antisites=0.0)
+    _, crystal = one_grain(1, n_atoms=2500, antisites=0.0)
     rng = np.random.default_rng(0)
     first, around = crystal.is_first.copy(), neighbors_by_site(crystal.site)
     placed, taken = [], set()
@@ -117,7 +119,7 @@ def test_placed_swaps_are_found_and_exceed_chance():
             first[[i, j]] = first[[j, i]]
             placed.append(frozenset((int(i), j)))
             taken |= {int(i), j}
-    crystal = type(crystal)(**{name: getattr(crystal, name) for name in type(crystal).__dataclass_fields__} | {"is_first": first})
+    crystal = replace(crystal, is_first=first)
     grain, wrong = np.ones(len(first), dtype=np.int32), is_antisite(crystal, 1)
     partner = swap_partners(crystal, grain, wrong)
     assert {frozenset((int(i), int(partner[i]) - 1)) for i in np.flatnonzero(partner)} == set(placed)

@@ -106,7 +106,8 @@ def bent(positions, degrees):
     """Bend about y so that the ends along x differ by this angle."""
     x, z = positions[:, 0], positions[:, 2]
     radius = np.ptp(x) / np.radians(degrees)
-    return np.column_stack([(radius + z) * np.sin(x / radius), positions[:, 1], (radius + z) * np.cos(x / radius) - radius])
+    arm, angle = radius + z, x / radius
+    return np.column_stack([arm * np.sin(angle), positions[:, 1], arm * np.cos(angle) - radius])
 
 
 def sheared(positions, amount):

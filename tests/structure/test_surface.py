@@ -1,4 +1,4 @@
-"""The alpha-shape surface. Truth: all tetrahedra of small sets one by one; published surfaces of two alloy particles."""
+"""The alpha-shape surface. Truth: all tetrahedra of small sets; published surfaces of two alloy particles."""
 
 import numpy as np
 import pytest

@@ -7,7 +7,7 @@
   const background = () => getComputedStyle(document.documentElement).getPropertyValue("--card").trim();
   let viewer;
   try {
-    viewer = $3Dmol.createViewer(canvas, { backgroundColor: background(), antialias: true, hoverDuration: 80 });
+    viewer = $3Dmol.createViewer(canvas, { backgroundColor: background(), antialias: true, hoverDuration: 80, orthographic: true });
   } catch (error) {
     viewer = null;
   }
@@ -111,7 +111,7 @@
   viewer.zoomTo();
   viewer.rotate(-70, "x");
   viewer.rotate(25, "y");
-  viewer.zoom(1.15);
+  viewer.zoom(0.95);
   viewer.render();
   canvas.dataset.atoms = String(n);
 })();
