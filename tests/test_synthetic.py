@@ -91,8 +91,8 @@ def test_antisites_are_as_many_as_asked_and_more_at_boundaries():
         distance[own == k] = cKDTree(atoms.positions[own != k]).query(atoms.positions[own == k])[0] / A
     assert wrong[distance > 5].mean() == pytest.approx(0.03, abs=0.005)
     assert wrong[distance < 0.8].mean() == pytest.approx(0.03 + 0.30 * np.exp(-0.71), abs=0.04)
-    expected = [VARIANTS[v][sublattice_of(s)] for v, s in zip(atoms.arrays["true_variant"], atoms.arrays["true_site"])]
-    assert_array_equal(atoms.symbols == "Fe", np.array(expected) ^ wrong)
+    pairs = zip(atoms.arrays["true_variant"], atoms.arrays["true_site"], strict=True)
+    assert_array_equal(atoms.symbols == "Fe", np.array([VARIANTS[v][sublattice_of(s)] for v, s in pairs]) ^ wrong)
 
 
 def test_an_a1_grain_is_random_with_its_concentration():

@@ -37,8 +37,8 @@ def inputs_section(inputs: Mapping[str, Any], warnings: tuple[str, ...]) -> Sect
         if rejected := list(decks.get("rejected") or ()):
             tables.append(_rejected_table(rejected, where))
     text = (
-        "Volumes were cut from the model by lattice index and written as input files; the folder's manifest holds the "
-        "site of every atom, so that results return to where they belong."
+        "Volumes were cut from the model by lattice index and written as input files; the folder's manifest holds "
+        "the site of every atom, so that results return to where they belong."
     )
     return Section(id="inputs", title="DFT inputs", text=text, warnings=warnings, tables=tuple(tables))
 
@@ -104,10 +104,9 @@ def results_section(
             name="jobs",
             alt="Volumes against steps, colored by the status of the job, and the wall times.",
             caption=(
-                f"Status and wall time of {total:,} jobs, {ok:,} of them ok; bars mark the medians. Look for "
-                "whole columns or rows "
-            )
-            "that failed.",
+                f"Status and wall time of {total:,} jobs, {ok:,} of them ok; bars mark the medians. Look for whole "
+                "columns or rows that failed."
+            ),
         )
     ]
     pictures += _anisotropy_pictures(runs)
@@ -122,11 +121,11 @@ def results_section(
 
 def _prominent(runs: RunTable) -> list[str]:
     """What must not be overlooked."""
-    found = (
-        ["Unconverged k-mesh: do not quote this MAE without a second, denser mesh."] if mesh_is_unconverged(runs) else []
-    )
+    found = []
     if runs.shipped:
-        found.insert(0, "These results came with the package; they were not computed on this machine.")
+        found.append("These results came with the package; they were not computed on this machine.")
+    if mesh_is_unconverged(runs):
+        found.append("Unconverged k-mesh: do not quote this MAE without a second, denser mesh.")
     return found
 
 
@@ -159,9 +158,8 @@ def _anisotropy_pictures(runs: RunTable) -> list[Picture]:
             alt="Magnetic anisotropy energy of the volumes against their difference of L1₀ order.",
             caption=(
                 f"{mae_label(runs)} of {n:,} volumes against the difference of their L1₀ order; {line}. Numerical "
-                "errors of single "
-            )
-            f"volumes are not known.{doubt} Look for a line through the origin.",
+                f"errors of single volumes are not known.{doubt} Look for a line through the origin."
+            ),
         ),
         picture(
             plot_easy_axes(runs),
@@ -178,9 +176,8 @@ def _anisotropy_pictures(runs: RunTable) -> list[Picture]:
                 alt="Magnetic anisotropy energy in three slices through the volumes.",
                 caption=(
                     f"{mae_label(runs)} at the centers of {n:,} sliding volumes, three slices through the middle; "
-                    "gray where "
-                )
-                f"there is no value.{doubt}",
+                    f"gray where there is no value.{doubt}"
+                ),
             )
         )
     return found
@@ -209,8 +206,7 @@ def _nested_picture(runs: RunTable, cubic_a: float) -> list[Picture]:
             name="nested",
             alt="MAE of nested cubes against their edge.",
             caption=(
-                f"MAE of {int(np.isfinite(mae).sum())} nested cubes; the curve is an ordered sphere in a "
-                f"cube.{note}"
+                f"MAE of {int(np.isfinite(mae).sum())} nested cubes; the curve is an ordered sphere in a cube.{note}"
             ),
         )
     ]
@@ -248,7 +244,12 @@ def _failed_jobs(runs: RunTable) -> list[Table]:
     note = f"The first {MAX_ROWS} of {bad.size:,}." if bad.size > MAX_ROWS else ""
     return [
         Table(
-            title="Jobs that are not ok", header=("job", "status", "reason"), rows=rows, texts=(0, 1, 2), note=note, folded=bad.size > 8
+            title="Jobs that are not ok",
+            header=("job", "status", "reason"),
+            rows=rows,
+            texts=(0, 1, 2),
+            note=note,
+            folded=bad.size > 8,
         )
     ]
 
@@ -264,14 +265,13 @@ def comparison_section(atoms: Atoms | None, comparison: Comparison, warnings: tu
                 plot_relaxation(atoms, comparison),
                 name="relaxation",
                 alt=(
-                    "Histogram of the lengths of the displacements from measured to relaxed positions, and "
-                    "arrows in a slab."
+                    "Histogram of the lengths of the displacements from measured to relaxed positions, and arrows in "
+                    "a slab."
                 ),
                 caption=(
-                    f"Relaxed minus measured positions of {comparison.n:,} atoms without their common offset; "
-                    "dashed: RMSD. Look "
-                )
-                "for atoms that move much farther than the error of the measurement.",
+                    f"Relaxed minus measured positions of {comparison.n:,} atoms without their common offset; dashed: "
+                    "RMSD. Look for atoms that move much farther than the error of the measurement."
+                ),
             )
         )
     sigma = comparison.measurement_sigma
@@ -285,8 +285,8 @@ def comparison_section(atoms: Atoms | None, comparison: Comparison, warnings: tu
         ("without partner, measured and relaxed", f"{comparison.n_only_measured:,} and {comparison.n_only_relaxed:,}"),
     )
     text = (
-        f"{comparison.n:,} atoms were matched by {comparison.matched_by.replace('_', ' ')}; the cell is fixed and "
-        "no rotation is removed."
+        f"{comparison.n:,} atoms were matched by {comparison.matched_by.replace('_', ' ')}; the cell is fixed and no "
+        "rotation is removed."
     )
     table = Table(title="Relaxed against measured", header=("quantity", "value"), rows=rows, texts=(0, 1))
     return Section(

@@ -77,9 +77,8 @@ def methods(
         sentences += _dft(deck_sets(inputs)[0] if inputs else {}, runs)
     if comparison is not None:
         sentences.append(
-            f"Relaxed and measured positions of {comparison.n:,} atoms were compared at fixed cell after "
-            "removal of their mean "
-            f"displacement (RMSD {number(100 * comparison.rmsd, 1)} pm)."
+            f"Relaxed and measured positions of {comparison.n:,} atoms were compared at fixed cell after removal of "
+            f"their mean displacement (RMSD {number(100 * comparison.rmsd, 1)} pm)."
         )
     sentences.append(
         f"All steps were done with aet2dft {__version__} and the Atomic Simulation Environment [Larsen2017]."
@@ -101,8 +100,8 @@ def _model(atoms: Atoms, sources: tuple[str, ...]) -> str:
     text = f"The atomic model holds {len(atoms):,} atoms ({composition(atoms)})"
     if any(SHIPPED_PARTICLE in name for name in sources):
         return (
-            f"{text}; it is the FePt nanoparticle determined by atomic electron tomography [Yang2017], in the "
-            "file of [Yan2018]."
+            f"{text}; it is the FePt nanoparticle determined by atomic electron tomography [Yang2017], in the file of "
+            "[Yan2018]."
         )
     return f"{text}."
 
@@ -112,19 +111,17 @@ def _order(order: Order, settings: Mapping[str, Any]) -> list[str]:
     tolerance = f" (tolerance {settings['tolerance']} nearest-neighbor distances)" if "tolerance" in settings else ""
     lengths = ", ".join(f"{x:.3f}" for x in fit.lengths)
     found = [
-        f"Atoms were assigned to fcc sites by marching along nearest-neighbor vectors{tolerance}; "
-        f"{fit.n_indexed:,} atoms belong to the "
-        f"largest lattice, with a best-fit triclinic cell of a, b, c = {lengths} Å and a best-fit cubic "
-        f"constant of {fit.cubic_a:.3f} Å.",
+        f"Atoms were assigned to fcc sites by marching along nearest-neighbor vectors{tolerance}; {fit.n_indexed:,} "
+        f"atoms belong to the largest lattice, with a best-fit triclinic cell of a, b, c = {lengths} Å and a best-fit "
+        f"cubic constant of {fit.cubic_a:.3f} Å.",
         "Surface atoms are those on the alpha shape [Edelsbrunner1994].",
     ]
     if order.chemical is not None:
         found += _chemical(order, settings)
     found.append(
         "Strain was obtained from Gaussian-weighted local-linear fits of the displacements from the "
-        f"{strain.reference} cell "
-        f"(σ = {strain.window:g} Å), with errors propagated from a position noise of {number(100 * strain.noise, 1)} "
-        "pm per axis."
+        f"{strain.reference} cell (σ = {strain.window:g} Å), with errors propagated from a position noise of "
+        f"{number(100 * strain.noise, 1)} pm per axis."
     )
     if order.warren_cowley:
         found.append("Short-range order is given by Warren-Cowley parameters over lattice shells [Cowley1950].")
@@ -138,14 +135,14 @@ def _chemical(order: Order, settings: Mapping[str, Any]) -> list[str]:
     level = (
         f"S ≥ {threshold:g}"
         if threshold is not None
-        else f"S above the 99 % level of a random alloy of the same composition ({chemical.null_level:.3f} in a full window)"
+        else "S above the 99 % level of a random alloy of the same composition "
+        f"({chemical.null_level:.3f} in a full window)"
     )
     minimum = f" of at least {settings['min_grain']} atoms" if "min_grain" in settings else ""
     text = (
-        "Chemical order was labelled by the largest sublattice order parameter S among the six L1₀ and eight "
-        "L1₂ variants in a Gaussian "
-        f"window (σ = {chemical.window:g} unit cells), accepted for {level} (after [Yang2017]); grains are "
-        f"connected sets{minimum} of one label."
+        "Chemical order was labelled by the largest sublattice order parameter S among the six L1₀ and eight L1₂ "
+        f"variants in a Gaussian window (σ = {chemical.window:g} unit cells), accepted for {level} (after "
+        f"[Yang2017]); grains are connected sets{minimum} of one label."
     )
     found = [text]
     if settings.get("surrogates") and (chemical.grains.n_atoms < 1000).any():
@@ -155,8 +152,8 @@ def _chemical(order: Order, settings: Mapping[str, Any]) -> list[str]:
         )
     if "species_error" in settings:
         found.append(
-            f"Corrected antisite fractions assume {percent(float(settings['species_error']))} of wrongly "
-            "assigned species."
+            f"Corrected antisite fractions assume {percent(float(settings['species_error']))} of wrongly assigned "
+            "species."
         )
     return found
 

@@ -8,6 +8,7 @@ from ase import Atoms
 from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
 from aet2dft.structure.chemical_order import ChemicalOrder, Order
+from aet2dft.structure.grain_table import GrainTable
 
 MAX_ROWS = 50
 """Rows of a table; the export of the tables holds all."""
@@ -36,13 +37,10 @@ def structure_section(atoms: Atoms | None, order: Order, warnings: tuple[str, ..
 def _text(order: Order) -> str:
     fit, strain = order.lattices[0], order.strain
     text = (
-        f"Every atom was given an fcc site by marching from cell to cell: {fit.n_indexed:,} atoms on the "
-        "largest lattice, "
-        f"a = {fit.cubic_a:.3f} Å (cubic fit). Displacements are measured from the best-fit triclinic cell, "
-        "strain from the "
-        f"{strain.reference} one in a Gaussian window of σ = {strain.window:g} Å; the noise of the positions "
-        "behind its errors is "
-        f"{number(100 * strain.noise, 1)} pm per axis."
+        f"Every atom was given an fcc site by marching from cell to cell: {fit.n_indexed:,} atoms on the largest "
+        f"lattice, a = {fit.cubic_a:.3f} Å (cubic fit). Displacements are measured from the best-fit triclinic cell, "
+        f"strain from the {strain.reference} one in a Gaussian window of σ = {strain.window:g} Å; the noise of the "
+        f"positions behind its errors is {number(100 * strain.noise, 1)} pm per axis."
     )
     vacancies = len(order.vacancies.site)
     text += f" {vacancies:,} empty sites have at least nine of twelve neighbors."
@@ -50,14 +48,14 @@ def _text(order: Order) -> str:
         return f"{text} There are no grains: they need exactly two species."
     chemical = order.chemical
     return (
-        f"{text} Labels of order are the variant with the largest order parameter S in a Gaussian window of "
-        f"σ = {chemical.window:g} cells, where S exceeds what one atom in a hundred of a random alloy reaches "
+        f"{text} Labels of order are the variant with the largest order parameter S in a Gaussian window of σ = "
+        f"{chemical.window:g} cells, where S exceeds what one atom in a hundred of a random alloy reaches "
         f"({chemical.null_level:.3f} in a full window); grains are connected sets of one label."
     )
 
 
 def _order_pictures(chemical: ChemicalOrder, atoms: Atoms | None) -> list[Picture]:
-    from aet2dft.plot.grains import chance_note, plot_depth_profiles, plot_grains, plot_recipes
+    from aet2dft.plot.grains import chance_note, plot_grains, plot_recipes
 
     grains = chemical.grains
     found = [
@@ -65,45 +63,46 @@ def _order_pictures(chemical: ChemicalOrder, atoms: Atoms | None) -> list[Pictur
             plot_grains(chemical, atoms),
             name="grains",
             alt=(
-                f"Sizes and mean order of {len(grains)} grains, and the particle colored by grain with its front "
-                "half removed."
+                f"Sizes and mean order of {len(grains)} grains, and the particle colored by grain with its front half "
+                "removed."
             ),
             caption=(
-                f"Grains, n = {len(grains)}. Error bars: mean standard error of S of one atom. "
-                f"{chance_note(grains)} Look for "
-            )
-            "grains whose order is near the level of chance.",
+                f"Grains, n = {len(grains)}. Error bars: mean standard error of S of one atom. {chance_note(grains)} "
+                "Look for grains whose order is near the level of chance."
+            ),
         )
     ]
     if chemical.profiles:
-        names = " and ".join(f"{p.grain} ({p.n[p.depth > 0].sum():,} atoms inside)" for p in chemical.profiles)
-        found.append(
-            picture(
-                plot_depth_profiles(chemical.profiles),
-                name="depth",
-                alt="Antisite fraction, order parameter and number of atoms against the depth below the grain surface.",
-                caption=(
-                    f"Antisites and order against depth, grains {names}; bins of half a cell, error bars are "
-                    "standard errors, hollow "
-                )
-                "points have fewer than ten atoms. Outside an L1₂ grain about half of the sites of another "
-                "L1₂ grain disagree (dashed). "
-                "Look for a step at the surface and a low plateau inside.",
-            )
-        )
+        found.append(_depth_picture(chemical))
     found.append(
         picture(
             plot_recipes(chemical.recipes, window=chemical.window),
             name="recipes",
             alt="Sizes of the ordered grains under other windows and thresholds of the labels.",
             caption=(
-                "The same particle labelled by neighboring recipes (window σ in cells, least S); the one in use "
-                "is bold. Colors are "
-            )
-            "ranks by size. What changes much from row to row depends on the recipe and not on the particle.",
+                "The same particle labelled by neighboring recipes (window σ in cells, least S); the one in use is "
+                "bold. Colors are ranks by size. What changes much from row to row depends on the recipe and not on "
+                "the particle."
+            ),
         )
     )
     return found
+
+
+def _depth_picture(chemical: ChemicalOrder) -> Picture:
+    from aet2dft.plot.grains import plot_depth_profiles
+
+    names = " and ".join(f"{p.grain} ({p.n[p.depth > 0].sum():,} atoms inside)" for p in chemical.profiles)
+    return picture(
+        plot_depth_profiles(chemical.profiles),
+        name="depth",
+        alt="Antisite fraction, order parameter and number of atoms against the depth below the grain surface.",
+        caption=(
+            f"Antisites and order against depth, grains {names}; bins of half a cell, error bars are standard errors, "
+            "hollow points have fewer than ten atoms. Outside an L1₂ grain about half of the sites of another L1₂ "
+            "grain disagree (dashed). Look for a step at the surface and a low plateau inside."
+        ),
+    )
 
 
 def _pictures_of_atoms(atoms: Atoms, order: Order) -> list[Picture]:
@@ -111,37 +110,36 @@ def _pictures_of_atoms(atoms: Atoms, order: Order) -> list[Picture]:
     from aet2dft.plot.layers import plot_lattice_slices
 
     fit, strain = order.lattices[0], order.strain
+    rms = ", ".join(number(100 * v, 1) for v in fit.rms_displacement[:3])
     return [
         picture(
             plot_lattice_slices(atoms, order),
             name="layers",
             alt="Atomic layers normal to one lattice axis, atoms colored by species, grain boundaries as lines.",
             caption=(
-                f"Atomic layers normal to [001], atoms on their sites ({fit.n_indexed:,} of {len(atoms):,} atoms "
-                "are on this "
-            )
-            "lattice); the background is light where order is high. Look for boundaries that run along dark bands.",
+                f"Atomic layers normal to [001], atoms on their sites ({fit.n_indexed:,} of {len(atoms):,} atoms are "
+                "on this lattice); the background is light where order is high. Look for boundaries that run along "
+                "dark bands."
+            ),
         ),
         picture(
             plot_displacements(atoms, fit),
             name="displacements",
             alt="Histograms of the displacements along x, y, z, and arrows in a central slab.",
-            caption=f"Displacements from the best-fit triclinic cell, n = {fit.n_indexed:,}: rms "
-            f"{', '.join(number(100 * v, 1) for v in fit.rms_displacement[:3])} pm along x, y, z. Look for "
-            "arrows that turn together: "
-            "they are strain, not noise.",
+            caption=(
+                f"Displacements from the best-fit triclinic cell, n = {fit.n_indexed:,}: rms {rms} pm along x, y, z. "
+                "Look for arrows that turn together: they are strain, not noise."
+            ),
         ),
         picture(
             plot_strain(atoms, strain),
             name="strain",
             alt="Maps of the six strain components in a central slab, over histograms of core and surface atoms.",
             caption=(
-                f"Strain against the {strain.reference} cell, Gaussian window σ = {strain.window:g} Å, central "
-                "slab of 4 Å normal "
-            )
-            "to z, frame of the model. Gray bands: rms error that the noise of the positions gives. Look for "
-            "fields wider than the "
-            "window and stronger than the band.",
+                f"Strain against the {strain.reference} cell, Gaussian window σ = {strain.window:g} Å, central slab "
+                "of 4 Å normal to z, frame of the model. Gray bands: rms error that the noise of the positions "
+                "gives. Look for fields wider than the window and stronger than the band."
+            ),
         ),
     ]
 
@@ -156,9 +154,8 @@ def _short_range_order(order: Order) -> Picture:
         alt="Warren-Cowley parameters against the number of the neighbor shell.",
         caption=(
             f"Short-range order by lattice shells; {counts[0]:,} atoms have a complete first shell. Error bars: "
-            "standard errors for "
-        )
-        "independent bonds. Negative: unlike neighbors are preferred.",
+            "standard errors for independent bonds. Negative: unlike neighbors are preferred."
+        ),
     )
 
 
@@ -190,55 +187,39 @@ def _lattice_table(order: Order) -> Table:
 
 
 def _grain_tables(chemical: ChemicalOrder) -> list[Table]:
-    from aet2dft.plot.style import PHASE_NAMES
-
-    t, first = chemical.grains, chemical.species[0]
-    rows = tuple(
-        (
-            str(t.grain[k]),
-            PHASE_NAMES[str(t.phase[k])],
-            str(t.name[k]),
-            f"{t.n_atoms[k]:,}",
-            percent(t.concentration[k]),
-            f"{number(t.order[k])} ± {number(t.order_sigma[k])}",
-            percent(t.antisite_fraction[k]),
-            percent(t.antisite_fraction_deep[k]),
-            percent(t.antisite_fraction_corrected[k])
-            if t.n_deep[k] and np.isfinite(t.antisite_fraction_deep[k])
-            else "–",
-            f"{t.n_deep[k]:,}",
-            number(t.significance[k]),
-        )
-        for k in range(min(len(t), MAX_ROWS))
-    )
+    table = chemical.grains
+    rows = tuple(_grain_row(table, k) for k in range(min(len(table), MAX_ROWS)))
+    first = chemical.species[0]
     header = (
-        "grain",
-        "phase",
-        "variant",
-        "atoms",
-        first,
-        "S",
-        "antisites",
-        "deep",
-        "corrected",
-        "deep atoms",
-        "significance",
-    )
+        "grain", "phase", "variant", "atoms", first, "S", "antisites", "deep", "corrected", "deep atoms", "significance",
+    )  # fmt: skip
     note = (
         "Deep: more than 1.5 cells below the surface of the grain, as found and corrected for wrongly assigned "
         "species. Significance: share of surrogates without such a grain by chance."
     )
-    if len(t) > MAX_ROWS:
-        note = f"The {MAX_ROWS} largest of {len(t)} grains. {note}"
+    if len(table) > MAX_ROWS:
+        note = f"The {MAX_ROWS} largest of {len(table)} grains. {note}"
     tables = [Table(title="Grains", header=header, rows=rows, texts=(0, 1, 2), note=note)]
     if chemical.swaps:
         swaps = tuple((str(s.grain), f"{s.found:,}", number(s.expected, 1)) for s in chemical.swaps)
         note = (
-            "Pairs of neighbors that are antisites of opposite kind; a particle with as many antisites at random "
-            "has the expected number."
+            "Pairs of neighbors that are antisites of opposite kind, and how many there would be if antisites were "
+            "placed at random with their rates at each depth."
         )
         tables.append(Table(title="Swaps", header=("grain", "found", "expected by chance"), rows=swaps, note=note))
     return tables
+
+
+def _grain_row(t: GrainTable, k: int) -> tuple[str, ...]:
+    from aet2dft.plot.style import PHASE_NAMES
+
+    deep = bool(np.isfinite(t.antisite_fraction_deep[k]))
+    return (
+        str(t.grain[k]), PHASE_NAMES[str(t.phase[k])], str(t.name[k]), f"{t.n_atoms[k]:,}", percent(t.concentration[k]),
+        f"{number(t.order[k])} ± {number(t.order_sigma[k])}", percent(t.antisite_fraction[k]),
+        percent(t.antisite_fraction_deep[k]), percent(t.antisite_fraction_corrected[k]) if deep else "–",
+        f"{t.n_deep[k]:,}", number(t.significance[k]),
+    )  # fmt: skip
 
 
 def _short_range_table(order: Order) -> Table:
@@ -253,6 +234,7 @@ def _short_range_table(order: Order) -> Table:
                 *(f"{number(a, 3)} ± {number(s, 3)}" for a, s in zip(pair.all_atoms, pair.all_sigma, strict=True)),
             )
         )
+        rows.append((name, "all bonds, either role", *(number(a, 3) for a in pair.pooled)))
         rows.append((name, "complete shells", *(number(a, 3) for a in pair.full_shells)))
     header = ("center-other", "centers", *(f"shell {k}" for k in range(1, shells + 1)))
     return Table(title="Warren-Cowley parameters", header=header, rows=tuple(rows), texts=(0, 1), folded=True)

@@ -188,8 +188,8 @@ def plot_nested(
             label="sphere in a cube",
         )
         text = (
-            f"R = {fit.radius:.1f} ± {fit.radius_sigma:.1f} Å\nK inside {fit.k10:.2f} meV/atom (fixed)\n"
-            f"K outside {fit.k12:.2f} ± {fit.k12_sigma:.2f} meV/atom"
+            f"R = {fit.radius:.1f} ± {fit.radius_sigma:.1f} Å\nK inside {fit.k10:.2f} meV/atom (fixed)\nK outside "
+            f"{fit.k12:.2f} ± {fit.k12_sigma:.2f} meV/atom"
         )
         ax.annotate(text, (0.97, 0.95), xycoords="axes fraction", ha="right", va="top", fontsize=6.5)
     ax.plot(edges[keep] * cubic_a, values[keep], "o", color=style.INK, label=f"cubes, n = {keep.sum()}")

@@ -80,39 +80,29 @@ def plot_relaxation(atoms: Atoms, comparison: Comparison, *, ax: Panels | None =
         style.no_data(histogram, "no atom in common")
         style.no_data(arrows, "")
         return axes
-    edges = np.linspace(
-        0.0, 1.02 * float(length[matched].max()) or 1.0, min(_BINS, max(8, int(matched.sum() ** 0.5))) + 1
-    )
-    for symbol in sorted(set(atoms.symbols)):
-        own = length[matched & (np.asarray(atoms.symbols) == symbol)]
-        rms = f", rms {1e2 * float(np.sqrt((own**2).mean())):.1f} pm" if own.size else ""
-        histogram.hist(
-            own,
-            edges.tolist(),
-            histtype="step",
-            color=style.species_color(symbol),
-            linewidth=1.3,
-            label=f"{symbol}, n = {own.size:,}{rms}",
-        )
-    if comparison.measurement_sigma is not None:
-        histogram.axvspan(
-            0.0,
-            comparison.measurement_sigma,
-            color=style.MUTED,
-            alpha=0.2,
-            linewidth=0,
-            label="error of the measurement",
-        )
-    histogram.axvline(comparison.rmsd, color=style.INK, linestyle="--", linewidth=0.8)
-    histogram.set(
-        xlabel="|relaxed − measured| (Å)",
-        ylabel="atoms",
-        title=f"RMSD {1e2 * comparison.rmsd:.1f} pm, n = {comparison.n:,}",
-    )
-    histogram.legend(loc="upper right")
+    _relaxation_histogram(histogram, length[matched], np.asarray(atoms.symbols)[matched], comparison)
     # the slab goes through what was relaxed, which may be a small part of the particle
     _arrows(arrows, atoms.positions[matched], values[matched], 4.0)
     return axes
+
+
+def _relaxation_histogram(
+    ax: Axes, length: NDArray[np.float64], symbols: NDArray[np.str_], comparison: Comparison
+) -> None:
+    """Draw the histograms of the lengths by species, the RMSD, and the error of the measurement."""
+    n_bins = min(_BINS, max(8, int(len(length) ** 0.5)))
+    edges = np.linspace(0.0, 1.02 * float(length.max()) or 1.0, n_bins + 1).tolist()
+    for symbol in np.unique(symbols):
+        own = length[symbols == symbol]
+        label = f"{symbol}, n = {own.size:,}, rms {1e2 * float(np.sqrt((own**2).mean())):.1f} pm"
+        ax.hist(own, edges, histtype="step", color=style.species_color(str(symbol)), linewidth=1.3, label=label)
+    sigma = comparison.measurement_sigma
+    if sigma is not None:
+        ax.axvspan(0.0, sigma, color=style.MUTED, alpha=0.2, linewidth=0, label="error of the measurement")
+    ax.axvline(comparison.rmsd, color=style.INK, linestyle="--", linewidth=0.8)
+    ax.set(xlabel="|relaxed − measured| (Å)", ylabel="atoms")
+    ax.set_title(f"RMSD {1e2 * comparison.rmsd:.1f} pm, n = {comparison.n:,}")
+    ax.legend(loc="upper right")
 
 
 def _histogram_by_axis(ax: Axes, values: NDArray[np.float64], label: str) -> None:

@@ -22,6 +22,7 @@ from aet2dft.structure.variants import ORDERED
 
 MAX_LAYERS = 12
 """Panels of one figure."""
+_NORM = Normalize(0.0, 1.0)
 _DIAMOND = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
 """Corners of the cell of a site among the sites of its own layer, half cells."""
 _DOT = 0.62
@@ -80,19 +81,14 @@ def plot_lattice_slices(
     axes = grid.ravel()
     for unused in axes[len(found) :]:
         style.no_data(unused, "" if found else "no atom on a lattice")
-    corners = np.concatenate([np.zeros((1, 2), dtype=np.int32), *(layer.site for layer in found)])
     shade = _order_of(atoms) if "sublattice_order" in atoms.arrays else None
-    norm = Normalize(0.0, 1.0)
+    half_cell = 0.5 * order.lattices[0].cubic_a
     for panel, layer in zip(axes, found, strict=False):
-        _draw(panel, atoms, layer, shade, norm)
-        # one window of the lattice for all layers
-        panel.set(
-            xlim=(corners[:, 0].min() - 1, corners[:, 0].max() + 1),
-            ylim=(corners[:, 1].min() - 1, corners[:, 1].max() + 1),
-        )
-        depth = 0.5 * order.lattices[0].cubic_a * layer.index
-        panel.set_title(f"layer {layer.index:+d}, {'xyz'[axis]}′ = {depth:+.1f} Å".replace("-", "−"), fontsize=7)
-    _finish(axes[: len(found)], atoms, axis, order, norm if shade is not None else None)
+        _draw(panel, atoms, layer, shade)
+        place = f"layer {layer.index:+d}, {'xyz'[axis]}′ = {half_cell * layer.index:+.1f} Å"
+        panel.set_title(place.replace("-", "−"), fontsize=7)
+    _share_window(axes[: len(found)], found)
+    _finish(axes[: len(found)], atoms, axis, half_cell, shaded=shade is not None)
     return grid
 
 
@@ -121,14 +117,15 @@ def _order_of(atoms: Atoms) -> NDArray[np.float64]:
     return np.asarray(np.nan_to_num(own))
 
 
-def _draw(ax: Axes, atoms: Atoms, layer: _Layer, shade: NDArray[np.float64] | None, norm: Normalize) -> None:
+def _draw(ax: Axes, atoms: Atoms, layer: _Layer, shade: NDArray[np.float64] | None) -> None:
+    """Draw the cells of a layer, shaded by order, its atoms, and the boundaries between grains."""
     site = layer.site.astype(float)
     if shade is not None:
         cells = PolyCollection(
             list(site[:, None] + _DIAMOND),
             array=shade[layer.members],
             cmap=style.ORDER_SHADES,
-            norm=norm,
+            norm=_NORM,
             linewidth=0.2,
             edgecolor="face",
             rasterized=True,
@@ -167,11 +164,20 @@ def _boundary(layer: _Layer, grain: NDArray[np.int32]) -> NDArray[np.float64]:
     return np.array(lines, dtype=float).reshape(-1, 2, 2)
 
 
-def _finish(axes: Panels, atoms: Atoms, axis: int, order: Order, norm: Normalize | None) -> None:
+def _share_window(axes: Panels, layers: list[_Layer]) -> None:
+    """Show one window of the lattice in all panels, so that they can be laid over each other."""
+    if layers:
+        corners = np.concatenate([layer.site for layer in layers])
+        (left, bottom), (right, top) = corners.min(axis=0) - 1, corners.max(axis=0) + 1
+        for panel in axes:
+            panel.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _finish(axes: Panels, atoms: Atoms, axis: int, half_cell: float, *, shaded: bool) -> None:
     """Add the axes of the lattice, the scale, the species and the color bar of the order."""
     if not len(axes):
         return
-    first, half_cell = axes[0], 0.5 * order.lattices[0].cubic_a
+    first = axes[0]
     style.scale_bar(first, unit=half_cell)
     for name, direction in zip([k for k in range(3) if k != axis], ((1, 0), (0, 1)), strict=True):
         _arrow(first, direction, ("[100]", "[010]", "[001]")[name])
@@ -180,9 +186,9 @@ def _finish(axes: Panels, atoms: Atoms, axis: int, order: Order, norm: Normalize
     if "grain" in atoms.arrays:
         handles.append(Line2D([], [], color=style.INK, linewidth=0.9, label="grain boundary"))
     style.figure_of(first).legend(handles=handles, loc="outside upper left", ncols=len(handles), handletextpad=0.4)
-    if norm is not None:
+    if shaded:
         style.colorbar(
-            list(axes), "order parameter S of the atom's variant", norm, style.ORDER_SHADES, aspect=40, fraction=0.02
+            list(axes), "order parameter S of the atom's variant", _NORM, style.ORDER_SHADES, aspect=40, fraction=0.02
         )
 
 

@@ -1,4 +1,4 @@
-"""Deck folders of L1₀ FePt and a stand-in for pw.x that gives the stored outputs of real runs: for tests of the execution."""
+"""Deck folders of L1₀ FePt, and a stand-in for pw.x that gives the stored outputs of real runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from aet2dft.dft_inputs import espresso
+from deck_examples import AXES, DATA, PSEUDOS, l10_cell
+
+from aet2dft.dft_inputs import espresso, vasp
 from aet2dft.dft_inputs.decks import DeckSet, Manifest, write
 from aet2dft.dft_inputs.job_status import assess
 from aet2dft.dft_inputs.protocol import load_protocol
-from deck_examples import AXES, DATA, PSEUDOS, l10_cell
 
 PW = DATA / "fake_pw" / "pw.x"
 STEPS = ("scf", "axis_100", "axis_001")
@@ -23,16 +24,14 @@ import sys
 from pathlib import Path
 from aet2dft.config import RunSettings
 from aet2dft.dft_inputs.execution import run
-report = run(Path(sys.argv[1]), RunSettings(command=sys.argv[2] or None, workers=2))
+report = run(Path(sys.argv[1]), RunSettings(command=sys.argv[2], workers=int(sys.argv[3])))
 print(report.counts)
 """
 
 
-def deck_folder(directory: Path, n_volumes: int = 1, *, kmesh: str = "4x4x3", protocol: str = "mae", code: str = "espresso") -> Path:
+def deck_folder(directory: Path, n_volumes: int = 1, *, kmesh: str = "4x4x3", code: str = "espresso") -> Path:
     """Decks of equal two-atom cells: one scf and two axes each, those of the stored runs."""
-    from aet2dft.dft_inputs import vasp
-
-    chosen = load_protocol(protocol, code=code, changes={"kmesh": kmesh})
+    chosen = load_protocol("mae", code=code, changes={"kmesh": kmesh})
     volumes, decks = [], []
     for number in range(n_volumes):
         name = f"v{number:05d}"
@@ -44,8 +43,9 @@ def deck_folder(directory: Path, n_volumes: int = 1, *, kmesh: str = "4x4x3", pr
         decks += made.decks
     pseudos = PSEUDOS if code == "espresso" else ()
     deck_set = DeckSet(
-        kind="atoms", protocol=chosen, axes=("100", "001"), pseudopotentials=pseudos, volumes=tuple(volumes), decks=tuple(decks)
-    )
+        kind="atoms", protocol=chosen, axes=("100", "001"), pseudopotentials=pseudos, volumes=tuple(volumes),
+        decks=tuple(decks),
+    )  # fmt: skip
     write(directory, deck_set)
     return directory
 
@@ -72,7 +72,8 @@ class FakePw:
     @property
     def log(self) -> list[tuple[str, str, int]]:
         """What happened: start, end or clash; the job; the process."""
-        return [(word, job, int(pid)) for word, job, pid in (line.split() for line in self._log.read_text().splitlines())]
+        entries = [line.split() for line in self._log.read_text().splitlines()]
+        return [(word, job, int(pid)) for word, job, pid in entries]
 
     @property
     def starts(self) -> Counter[str]:
@@ -93,11 +94,11 @@ class FakePw:
         assert not [entry for entry in self.log if entry[0] == "clash"]
 
 
-def coordinator(directory: Path, *, command: str = str(PW), **environment: str) -> subprocess.Popen[str]:
+def coordinator(directory: Path, *, workers: int = 2) -> subprocess.Popen[str]:
     """Execute a deck folder in another process."""
     return subprocess.Popen(
-        [sys.executable, "-c", COORDINATOR, str(directory), command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, **environment}, start_new_session=True,
+        [sys.executable, "-c", COORDINATOR, str(directory), str(PW), str(workers)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 

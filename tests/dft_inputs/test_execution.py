@@ -1,4 +1,4 @@
-"""Execution of deck folders; truth: a stand-in for pw.x (``tests/data/fake_pw``) that keeps a log of its starts and ends.
+"""Execution of deck folders; truth: the log of starts and ends of a stand-in for pw.x (``tests/data/fake_pw``).
 
 Its outputs are those of real runs, so that every status is judged by the real readers. One test starts the real pw.x.
 """
@@ -12,16 +12,18 @@ import tempfile
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from fake_runs import PW, STEPS, FakePw, coordinator, deck_folder, statuses, with_status
+
 from aet2dft.config import RunSettings
 from aet2dft.dft_inputs.decks import Manifest
 from aet2dft.dft_inputs.execution import execute, run
 from aet2dft.dft_inputs.job_status import assess
 from aet2dft.dft_inputs.job_worker import JobOutcome
 from aet2dft.errors import InputError, LockedError, ResourceError
-from fake_runs import PW, STEPS, FakePw, coordinator, deck_folder, statuses, with_status
 
 SETTINGS = RunSettings(command=str(PW), workers=1)
 TWO = RunSettings(command=str(PW), workers=2)
@@ -65,10 +67,12 @@ def test_two_jobs_work_at_a_time_and_their_codes_get_one_thread(tmp_path, fake, 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads = tmp_path / "threads.sh"
     threads.write_text(f'#!/bin/sh\necho "$OMP_NUM_THREADS" >> {tmp_path}/threads\nexec {PW} "$@"\n')
-    decks = deck_folder(tmp_path / "decks", 2)
-    fake.behaves("slow 0.3", "v00000/scf", "v00001/scf")
+    decks = deck_folder(tmp_path / "decks", 3)
+    # neither ends before the other has started
+    fake.behaves("meet 2", "v00000/scf", "v00001/scf")
     run(decks, RunSettings(command=f"sh {threads}"))
-    assert [word for word, _, _ in fake.log[:4]] == ["start", "start", "end", "end"]
+    at_work = list(accumulate(1 if word == "start" else -1 for word, _, _ in fake.log))
+    assert max(at_work) == 2
     assert set((tmp_path / "threads").read_text().split()) == {"1"}
 
 
@@ -166,9 +170,9 @@ def test_a_silent_death_with_conjugate_gradients_too_is_given_up(decks, fake):
 def test_an_unconverged_density_is_mixed_slower_then_given_twice_the_steps(decks, fake):
     fake.behaves("unconverged", "v00000/scf")
     assert run(decks, SETTINGS).counts["done"] == 3
-    decks_tried = [(decks / "volumes/v00000/scf" / f"try{n}" / "pw.in").read_text() for n in (2, 3)]
-    assert all("mixing_beta = 0.1\n" in deck for deck in decks_tried)
-    assert ["electron_maxstep = 120" in deck for deck in decks_tried] == [False, True]
+    tried = [(decks / "volumes/v00000/scf" / f"try{n}" / "pw.in").read_text() for n in (2, 3)]
+    assert all("mixing_beta = 0.1\n" in deck for deck in tried)
+    assert ["electron_maxstep = 120" in deck for deck in tried] == [False, True]
 
 
 def test_a_density_that_never_converges_takes_three_attempts_and_is_not_repeated_later(decks, fake):
@@ -180,9 +184,8 @@ def test_a_density_that_never_converges_takes_three_attempts_and_is_not_repeated
     assert outcomes(report)["v00000/scf"].status == "not_converged"
 
 
-def test_attempts_go_on_where_a_killed_start_left_them(decks, fake):
+def test_a_job_that_died_silently_without_us_begins_with_its_second_attempt(decks, fake):
     folder = decks / "volumes" / "v00000" / "scf"
-    subprocess.run(["sh", folder / "run.sh"], env={**os.environ, "AET2DFT_COMMAND": f"sh -c 'exit 3' {PW}"}, check=False)
     fake.behaves("silent", "v00000/scf")
     subprocess.run(["sh", folder / "run.sh"], env={**os.environ, "AET2DFT_COMMAND": str(PW)}, check=False)
     assert run(decks, SETTINGS).counts["done"] == 3
@@ -218,7 +221,8 @@ def test_a_command_that_is_not_the_code_stops_after_its_first_job(tmp_path, fake
 
 
 @pytest.mark.parametrize(
-    ("command", "name"), [(None, "pw.x"), ("mpirun_of_nobody -n 4 pw.x", "mpirun_of_nobody"), ("sh /nowhere/pw.x", "/nowhere/pw.x")]
+    ("command", "name"),
+    [(None, "pw.x"), ("mpirun_of_nobody -n 4 pw.x", "mpirun_of_nobody"), ("sh /nowhere/pw.x", "/nowhere/pw.x")],
 )
 def test_a_missing_code_is_named_before_anything_starts(decks, fake, monkeypatch, command, name):
     if command is None:
@@ -254,7 +258,7 @@ def test_a_read_only_folder_is_refused(fake):
 
 def test_a_second_start_is_refused_while_the_first_is_at_work(decks, fake):
     fake.behaves("hang", "v00000/scf")
-    first = coordinator(decks)
+    first = coordinator(decks, workers=1)
     try:
         fake.wait_for_starts(1)
         with pytest.raises(LockedError, match=f"in use by process {first.pid} on ") as refused:
@@ -327,9 +331,9 @@ def test_kill_9_of_the_coordinator_at_many_moments_loses_and_doubles_nothing(tmp
 
 def test_the_orphans_of_a_killed_coordinator_end_by_themselves(decks, fake):
     fake.behaves("hang", "v00000/scf")
-    process = coordinator(decks)
+    process = coordinator(decks, workers=1)
     fake.wait_for_starts(1)
-    worker = json.loads((decks / "volumes" / "v00000" / "scf" / ".lock").read_text())["pid"]
+    worker = _worker_of(decks, "v00000/scf")
     process.kill()
     process.wait()
     deadline = time.monotonic() + 2.0
@@ -340,10 +344,10 @@ def test_the_orphans_of_a_killed_coordinator_end_by_themselves(decks, fake):
 
 
 def test_the_code_of_a_killed_worker_keeps_its_folder_until_it_ends(decks, fake):
-    fake.behaves("slow 4", "v00000/scf")
-    process = coordinator(decks)
+    fake.behaves("slow 3", "v00000/scf")
+    process = coordinator(decks, workers=1)
     fake.wait_for_starts(1)
-    worker = json.loads((decks / "volumes" / "v00000" / "scf" / ".lock").read_text())["pid"]
+    worker = _worker_of(decks, "v00000/scf")
     os.kill(worker, signal.SIGKILL)
     process.kill()
     process.wait()
@@ -354,13 +358,12 @@ def test_the_code_of_a_killed_worker_keeps_its_folder_until_it_ends(decks, fake)
     fake.assert_never_two_in_one_folder()
 
 
-def test_killed_workers_end_a_start_with_a_resource_error(decks, fake):
+def test_a_start_whose_only_worker_is_killed_ends_with_a_resource_error(decks, fake):
     fake.behaves("hang", "v00000/scf")
-    process = coordinator(decks)
+    process = coordinator(decks, workers=1)
     fake.wait_for_starts(1)
-    for worker in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split():
-        os.kill(int(worker), signal.SIGKILL)
-    _, errors = process.communicate(timeout=10)
+    os.kill(_worker_of(decks, "v00000/scf"), signal.SIGKILL)
+    _, errors = process.communicate(timeout=20)
     for pid in fake.alive():
         os.kill(pid, signal.SIGKILL)
     assert "ResourceError: the worker processes were killed" in errors
@@ -422,6 +425,10 @@ def _without_superuser(folder: Path):
         yield
     finally:
         os.seteuid(user)
+
+
+def _worker_of(decks: Path, job: str) -> int:
+    return json.loads((decks / "volumes" / job / ".lock").read_text())["pid"]
 
 
 def _exists(pid: int) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+
 from aet2dft.dft_inputs.job_lock import holder_of, locked
 from aet2dft.errors import LockedError
 

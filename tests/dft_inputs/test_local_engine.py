@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from aet2dft.dft_inputs import local_engine
 from aet2dft.dft_inputs.local_engine import free_memory_mb, workers_that_fit
 
@@ -28,7 +29,8 @@ def test_the_warning_says_why(free):
     free(1000.0)
     _, warning = workers_that_fit(volumes(32), 2)
     assert warning == (
-        "1 instead of 2 workers: a job of 32 atoms takes about 704 MB (22 MB per atom, an estimate) and 1000 MB are free"
+        "1 instead of 2 workers: a job of 32 atoms takes about 704 MB (22 MB per atom, an estimate) "
+        "and 1000 MB are free"
     )
 
 
@@ -41,8 +43,6 @@ def test_one_worker_starts_even_where_the_estimate_says_no_and_is_warned_about(f
 
 @pytest.mark.parametrize(("n_atoms", "measured"), [(2, 114.0), (32, 708.0)])
 def test_the_estimate_is_near_measured_runs(free, n_atoms, measured):
-    free(2 * measured * 0.85)
-    assert workers_that_fit(volumes(n_atoms), 2)[0] in (1, 2)
     free(2 * measured * 1.15)
     assert workers_that_fit(volumes(n_atoms), 2)[0] == 2
     free(2 * measured * 0.8)
@@ -54,7 +54,8 @@ def test_a_container_has_what_it_may_still_use_and_can_give_back(tmp_path, monke
     monkeypatch.setattr(local_engine, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(local_engine, "_CGROUP", tmp_path)
     assert free_memory_mb() == 8192.0
-    for name, content in {"max": "3000000000", "current": "2500000000", "stat": "anon 5\ninactive_file 1500000000"}.items():
+    files = {"max": "3000000000", "current": "2500000000", "stat": "anon 5\ninactive_file 1500000000"}
+    for name, content in files.items():
         (tmp_path / f"memory.{name}").write_text(f"{content}\n")
     assert free_memory_mb() == 2000.0
     (tmp_path / "memory.max").write_text("max\n")

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fake_runs import deck_folder
+
 from aet2dft.dft_inputs import run_checks
 from aet2dft.dft_inputs.decks import Manifest
 from aet2dft.dft_inputs.run_checks import check_requirements, usable_command
 from aet2dft.errors import InputError, ResourceError
-from fake_runs import deck_folder
 
 
 @pytest.fixture(autouse=True)

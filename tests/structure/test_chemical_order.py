@@ -1,4 +1,4 @@
-"""The verb `order` as a whole. Truth: synthetic particles whose grains, variants and defects are known, and symmetry."""
+"""The verb `order` as a whole. Truth: synthetic particles whose grains and variants are known, and symmetry."""
 
 import hashlib
 import os
@@ -200,9 +200,10 @@ def test_strain_is_measured_against_the_lattice_that_was_asked_for():
     atoms, triclinic = order(model, FAST)
     assert_allclose(atoms.arrays["strain"], 0.0, atol=1e-9)
     atoms, cubic = order(model, OrderSettings(surrogates=0, strain_reference="cubic"))
-    difference = atoms.arrays["strain"][:, 2] - atoms.arrays["strain"][:, 0]
-    assert_allclose(difference, 0.02 * A / cubic.lattices[0].cubic_a, atol=1e-9)
-    assert_allclose(cubic.strain.cell[2] - cubic.strain.cell[0], 0.02 * A / cubic.lattices[0].cubic_a, atol=1e-9)
+    expected = 0.02 * A / cubic.lattices[0].cubic_a
+    # the cubic axes of a particle that is no perfect sphere are turned by a second-order angle
+    assert_allclose(atoms.arrays["strain"][:, 2] - atoms.arrays["strain"][:, 0], expected, atol=1e-6)
+    assert_allclose(cubic.strain.cell[2] - cubic.strain.cell[0], expected, atol=1e-6)
     assert triclinic.strain.rms.max() < 1e-9
 
 

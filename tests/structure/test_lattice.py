@@ -299,13 +299,3 @@ def test_the_model_is_not_changed(large):
     assert "site" not in large.arrays
     assert_array_equal(large.positions, before)
     assert np.isnan(indexed.arrays["displacement"][indexed.arrays["lattice"] == 0]).all()
-
-
-def test_tighter_and_wider_tolerances_give_the_same_integers(fept):
-    reference, _ = index_lattice(fept)
-    for tolerance in (0.25, 0.30, 0.40, 0.45):
-        indexed, _ = index_lattice(fept, tolerance=tolerance)
-        both = (indexed.arrays["lattice"] == 1) & (reference.arrays["lattice"] == 1)
-        move = np.unique((indexed.arrays["site"] - reference.arrays["site"])[both], axis=0)
-        assert len(move) == 1
-        assert both.sum() > 22_900
