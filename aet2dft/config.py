@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,32 +17,46 @@ from aet2dft.errors import InputError
 
 
 def _split(value: Any) -> Any:
-    """``"14,14,15"`` -> ``("14", "14", "15")``; other values pass."""
+    """``"14,14,15"`` -> ``("14", "14", "15")``, one number -> one word; other values pass."""
+    if isinstance(value, int):
+        return (str(value),)
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
 def _pairs(value: Any) -> Any:
-    """``"1=Fe,2=Pt"`` or ``("KEY=VALUE", ...)`` -> ``{KEY: VALUE}``; other values pass."""
-    if isinstance(value, str):
-        value = (value,)
-    if isinstance(value, (list, tuple)):
-        value = [part.strip() for item in value for part in re.split(r",(?=[^,=]+=)", str(item))]
-        missing = [item for item in value if "=" not in str(item)]
-        if missing:
-            raise ValueError(f"{missing[0]!r} is not KEY=VALUE")
-        return dict(str(item).split("=", 1) for item in value)
-    return value
+    """``"1=Fe,2=Pt"`` or ``("KEY=VALUE", ...)`` -> ``{KEY: VALUE}``; the values of a table become words."""
+    if isinstance(value, dict):
+        return {key: str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()}
+    if not isinstance(value, (str, list, tuple)):
+        return value
+    words = (value,) if isinstance(value, str) else value
+    parts = [part.strip().partition("=") for word in words for part in re.split(r",(?=[^,=]+=)", str(word))]
+    if lone := [key for key, equals, _ in parts if not equals]:
+        raise ValueError(f"{lone[0]!r} is not KEY=VALUE")
+    if twice := [key for key, n in Counter(key.strip() for key, _, _ in parts).items() if n > 1]:
+        raise ValueError(f"{twice[0]} is there twice")
+    return {key.strip(): text.strip() for key, _, text in parts}
 
 
-Triple = Annotated[tuple[int, int, int], BeforeValidator(_split)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Edge = Annotated[int, Field(ge=1, le=1000)]
+Triple = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CommonSettings(Settings):
+    """What every verb takes."""
+
+    seed: int = Field(default=0, ge=0, description="Seed of random numbers.")
+    threads: int = Field(
+        default=1, ge=1, le=1024, description="Threads of numerical libraries; results do not depend on it."
+    )
 
 
 class ReadSettings(Settings):
@@ -63,7 +78,7 @@ class OrderSettings(Settings):
         default=0.35,
         gt=0.05,
         le=0.45,
-        description="An atom takes a lattice site when it is nearer to it than this fraction of the nearest-neighbor distance.",
+        description="An atom takes a lattice site that is nearer than this fraction of the nearest-neighbor distance.",
     )
     window: float = Field(
         default=0.7,
@@ -104,7 +119,10 @@ class InputsSettings(Settings):
 
     kind: Literal["sliding", "nested", "supercell", "atoms"] = Field(
         default="sliding",
-        description="sliding: windows moved by half cells; nested: cubes of 2 to 7 cells; supercell: the box; atoms: as they are.",
+        description=(
+            "sliding: windows moved by half cells; nested: cubes of 2 to 7 cells; supercell: the box; "
+            "atoms: periodic structures as they are."
+        ),
     )
     code: Literal["espresso", "vasp"] = Field(default="espresso", description="DFT code the files are for.")
     protocol: str = Field(default="mae", description="Named parameter set: relax, scf, mae, mae_scf, convergence.")
@@ -115,7 +133,10 @@ class InputsSettings(Settings):
     box: Triple = Field(default=(14, 14, 15), description="Box in half cells; all three orientations are tried.")
     around: Words = Field(
         default=("L10",),
-        description="A phase (its largest grain), the number of a grain, or center: the box holds most of it; L10,L12 gives a box each.",
+        description=(
+            "A phase (its largest grain), the number of a grain, or center: the box holds most of it; "
+            "L10,L12 gives a box each."
+        ),
     )
     limit: int | None = Field(default=None, ge=1, description="Only the N volumes nearest the center of each box.")
     positions: Literal["measured", "ideal"] = Field(
@@ -181,6 +202,18 @@ class DemoSettings(Settings):
     workers: int = Field(default=2, ge=1, le=64, description="Jobs at a time.")
 
 
+VERBS: dict[str, type[Settings]] = {
+    "info": Settings,
+    "order": OrderSettings,
+    "inputs": InputsSettings,
+    "run": RunSettings,
+    "collect": CollectSettings,
+    "compare": CompareSettings,
+    "export": ExportSettings,
+    "report": ReportSettings,
+    "demo": DemoSettings,
+}
+"""Settings of every verb: the tables that a TOML file may hold."""
 S = TypeVar("S", bound=Settings)
 
 
@@ -201,18 +234,23 @@ def load(settings: type[S], table: str, *, config: Path | None = None, given: di
     Raises
     ------
     InputError
-        If the file cannot be read, or a key or value is not allowed.
+        If the file cannot be read, or a table, key or value is not allowed.
     """
-    values: dict[str, Any] = {}
-    if config is not None:
-        try:
-            values = dict(tomllib.loads(config.read_text(encoding="utf-8")).get(table, {}))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(
-                f"{config}: cannot be read as TOML ({error}); give a file with a table [{table}]"
-            ) from error
-    values.update(given or {})
-    return validated(settings, values, where=f"[{table}]")
+    values = {} if config is None else _table(config, table)
+    return validated(settings, values | (given or {}), where=f"[{table}]")
+
+
+def _table(config: Path, name: str) -> dict[str, Any]:
+    """One table of a TOML file that holds nothing but tables of verbs; empty where it is not there."""
+    try:
+        content = tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{config}: cannot be read as TOML ({error}); give a file with a table [{name}]") from error
+    for key, value in content.items():
+        if key not in VERBS or not isinstance(value, dict):
+            raise InputError(f"{config}: {key!r} is no table of a verb; the tables are {', '.join(VERBS)}")
+    found: dict[str, Any] = content.get(name, {})
+    return found
 
 
 def validated(settings: type[S], values: dict[str, Any], *, where: str) -> S:
@@ -225,6 +263,5 @@ def validated(settings: type[S], values: dict[str, Any], *, where: str) -> S:
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(settings.model_fields))
             raise InputError(f"{where} has no setting {name!r}; it knows {known}") from error
-        raise InputError(
-            f"{where} {name} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
-        ) from error
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where} {name} = {first['input']!r}: {problem}; give another value") from error

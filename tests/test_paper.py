@@ -1,8 +1,8 @@
 """Published numbers of the measured FePt particle, each asserted by name.
 
-Truth: Y. Yang et al., "Deciphering chemical order/disorder and material properties at the single-atom level", Nature 542,
-75 (2017), main text and Fig. 3, on the coordinates published with A. Yan et al., Nano Lett. 18, 2696 (2018). Where a number is
-not in the paper, it comes from an independent analysis of the same file, and the docstring says so.
+Truth: Y. Yang et al., "Deciphering chemical order/disorder and material properties at the single-atom level", Nature
+542, 75 (2017), main text and Fig. 3, on the coordinates published with Yan et al., Nano Lett. 18, 2696 (2018).
+Where a number is not in the paper, it comes from an independent analysis of the same file, and the docstring says so.
 """
 
 import numpy as np
@@ -71,9 +71,11 @@ def test_the_two_largest_grains_are_antiphase_l12(grains, found):
 def test_two_of_four_sublattices_are_pure_platinum_in_both_large_grains_and_two_exchange_iron(atoms, grains):
     deep = atoms.arrays["grain_depth"] > DEEP_CELLS * 3.8685
     own = sublattice(atoms.arrays["site"])
-    iron = np.array(
-        [[(atoms.symbols[deep & (atoms.arrays["grain"] == g) & (own == k)] == "Fe").mean() for k in range(4)] for g in (1, 2)]
-    )
+
+    def fraction(grain, k):
+        return (atoms.symbols[deep & (atoms.arrays["grain"] == grain) & (own == k)] == "Fe").mean()
+
+    iron = np.array([[fraction(grain, k) for k in range(4)] for grain in (1, 2)])
     held = [int(np.flatnonzero(VARIANTS[v])[0]) for v in grains.variant[:2]]
     rest = [k for k in range(4) if k not in held]
     assert (iron[:, rest] < 0.05).all()

@@ -88,7 +88,7 @@ class Engine(Protocol):
 
 
 def run(
-    directory: Path,
+    directory: str | Path,
     settings: RunSettings = RunSettings(),  # noqa: B008
     *,
     dry_run: bool = False,
@@ -98,7 +98,7 @@ def run(
 
     Parameters
     ----------
-    directory : Path
+    directory : str or Path
         Folder that `inputs` wrote.
     settings : RunSettings
         Engine, workers, how the code is started.
@@ -129,6 +129,7 @@ def run(
     other jobs without a result are executed, also those that failed before.
     """
     start = time.monotonic()
+    directory = Path(directory)
     manifest = Manifest.read(directory)
     if os.name != "posix":
         raise InputError("jobs are executed by shell scripts; start `aet2dft run` on Linux, macOS or in WSL")

@@ -28,10 +28,8 @@ COMMAND_VARIABLE = "AET2DFT_COMMAND"
 """Environment variable from which ``run.sh`` takes how the code is started."""
 _OPEN = frozenset({"not_started", "running", "incomplete", "time_limit", "failed", "pseudo_changed"})
 """Statuses of jobs that a start executes: all without a complete output of their own deck."""
-_DENSITY = {
-    "espresso": ("out/job.save/charge-density.dat", "out/job.save/data-file-schema.xml"),
-    "vasp": ("CHGCAR",),
-}
+_DENSITY = {"espresso": "out/job.save/charge-density.*", "vasp": "CHGCAR"}
+"""Files with the charge density that a job leaves for its children."""
 _REFUSED = 3
 """Exit status of ``run.sh`` where it does not start the code; its words say why."""
 _POLL = 0.2
@@ -67,7 +65,7 @@ def leaves_density(folder: Path, code: str) -> bool:
         ended_well = int((folder / EXIT_STATUS_NAME).read_text(encoding="ascii")) == 0
     except (OSError, ValueError):
         return False
-    return ended_well and all((folder / name).is_file() for name in _DENSITY[code])
+    return ended_well and any(folder.glob(_DENSITY[code]))
 
 
 def start_worker(directory: str, coordinator: int, command: str | None) -> dict[str, Worker]:
@@ -186,9 +184,7 @@ def _start_script(folder: Path, deck: str, command: str) -> str:
     return f"sh {script}"
 
 
-def _outcome(
-    job: str, folder: Path, result: RunResult, *, exit_status: int, words: str, executed: bool
-) -> JobOutcome:
+def _outcome(job: str, folder: Path, result: RunResult, *, exit_status: int, words: str, executed: bool) -> JobOutcome:
     """What is said about a job that was looked at or executed; `words` are those of its script."""
     if executed and exit_status == _REFUSED and words:
         return JobOutcome(job=job, status="failed", reason=words, executed=True)

@@ -189,9 +189,9 @@ def _lattice_table(order: Order) -> Table:
 def _grain_tables(chemical: ChemicalOrder) -> list[Table]:
     table = chemical.grains
     rows = tuple(_grain_row(table, k) for k in range(min(len(table), MAX_ROWS)))
-    first = chemical.species[0]
     header = (
-        "grain", "phase", "variant", "atoms", first, "S", "antisites", "deep", "corrected", "deep atoms", "significance",
+        "grain", "phase", "variant", "atoms", chemical.species[0], "S", "antisites", "deep", "corrected", "deep atoms",
+        "significance",
     )  # fmt: skip
     note = (
         "Deep: more than 1.5 cells below the surface of the grain, as found and corrected for wrongly assigned "

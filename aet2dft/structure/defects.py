@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from aet2dft.structure.crystal import Crystal
 from aet2dft.structure.grains import Labels, components, signed_depth
-from aet2dft.structure.neighbors import SiteGrid, shell_vectors
+from aet2dft.structure.neighbors import SiteGrid
 from aet2dft.structure.variants import VARIANTS
 
 VACANCY_NEIGHBORS = 9
@@ -184,22 +184,19 @@ def find_vacancies(crystal: Crystal, atoms: Atoms) -> Vacancies:
     distance is not empty.
     """
     grid = SiteGrid.of(crystal.site)
-    near = np.unique((crystal.site[:, None] + shell_vectors(1)[None]).reshape(-1, 3), axis=0)
-    near = near[grid.atoms(near) < 0]
-    count = (grid.neighbors(near) >= 0).sum(axis=1)
-    near, count = near[count >= VACANCY_NEIGHBORS], count[count >= VACANCY_NEIGHBORS]
-    position = crystal.fit.positions(near)
-    local = crystal.positions
+    empty = grid.empty_around(crystal.site)
+    around = grid.neighbors(empty)
+    count = (around >= 0).sum(axis=1)
+    inside = count >= VACANCY_NEIGHBORS
+    empty, around, count = empty[inside], around[inside], count[inside]
     # the mean displacement of the neighbors says where the site really is in a bent or strained crystal
-    around = grid.neighbors(near)
-    shift = local[around] - crystal.fit.positions(crystal.site[around])
-    position = position + np.where((around >= 0)[..., None], shift, 0.0).sum(axis=1) / np.maximum(count, 1)[:, None]
-    free = (
-        cKDTree(atoms.positions).query(position)[0] > 0.5 * crystal.fit.nearest_neighbor
-        if len(near)
-        else np.zeros(0, bool)
-    )
+    shift = crystal.positions[around] - crystal.fit.positions(crystal.site[around])
+    mean_shift = np.where((around >= 0)[..., None], shift, 0.0).sum(axis=1) / count[:, None]
+    position = crystal.fit.positions(empty) + mean_shift
+    free = cKDTree(atoms.positions).query(position)[0] > 0.5 * crystal.fit.nearest_neighbor
     return Vacancies(
-        lattice=np.full(int(free.sum()), crystal.fit.lattice, dtype=np.int32), site=near[free], position=position[free],
+        lattice=np.full(int(free.sum()), crystal.fit.lattice, dtype=np.int32),
+        site=empty[free],
+        position=position[free],
         n_neighbors=count[free].astype(np.int32),
-    )  # fmt: skip
+    )

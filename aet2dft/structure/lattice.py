@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from aet2dft.atoms import require
 from aet2dft.errors import InputError
 from aet2dft.structure import _kernels
-from aet2dft.structure.neighbors import shell_vectors
+from aet2dft.structure.neighbors import SiteGrid, shell_vectors
 
 MIN_LATTICE = 50
 """Atoms; a smaller set of indexed atoms is not reported as a lattice of its own."""
@@ -157,18 +157,20 @@ def _march(
     indexed = np.zeros(len(points), dtype=bool)
     indexed[seed] = True
     reach = int(1.6 * np.linalg.norm(points - points[seed], axis=1).max() / spacing) + 8
-    atom_at = np.full((2 * reach + 1,) * 3, -1, dtype=np.int32)
-    atom_at[reach, reach, reach] = seed
+    grid = SiteGrid(
+        atom_at=np.full((2 * reach + 1,) * 3, -1, dtype=np.int32), lowest=np.full(3, -reach, dtype=np.int32)
+    )
+    grid.atom_at[reach, reach, reach] = seed
     new = np.array([seed])
     for step in range(10 * reach):
-        candidates = _empty_neighbors(site[new], atom_at, reach)
-        around = atom_at[tuple(np.moveaxis(candidates[:, None] + shell_vectors(1)[None] + reach, -1, 0))]
+        candidates = grid.empty_around(site[new])
+        around = grid.neighbors(candidates)
         predicted = _kernels.predict(points, around, -shell_vectors(1).astype(np.float64) @ half)
         new, sites = _nearest_free(tree, predicted, candidates, indexed, tolerance * spacing)
         if not new.size:
             break
         site[new], indexed[new] = sites, True
-        atom_at[tuple((sites + reach).T)] = new
+        grid.atom_at[grid.index(sites)] = new
         if step % _REFIT_EVERY == 0 and indexed.sum() > 30:
             half = affine_fit(points[indexed], site[indexed])[0]
     members = np.flatnonzero(indexed)
@@ -183,14 +185,6 @@ def _csr(pairs: NDArray[np.int32], n: int) -> tuple[NDArray[np.int64], NDArray[n
     indptr = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(np.bincount(first, minlength=n), out=indptr[1:])
     return indptr, np.ascontiguousarray(second[order], dtype=np.int32)
-
-
-def _empty_neighbors(site: NDArray[np.int32], atom_at: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
-    """Empty sites (m, 3) next to the given ones, each once."""
-    near = (site[:, None] + shell_vectors(1)[None]).reshape(-1, 3) + reach
-    flat = np.unique(np.ravel_multi_index(tuple(near.T), atom_at.shape))
-    flat = flat[atom_at.ravel()[flat] < 0]
-    return (np.stack(np.unravel_index(flat, atom_at.shape), axis=-1) - reach).astype(np.int32)
 
 
 def _nearest_free(

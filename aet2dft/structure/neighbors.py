@@ -57,6 +57,13 @@ class SiteGrid:
         flat = (np.asarray(site, dtype=np.intp) - self.lowest) @ strides
         return np.asarray(self.atom_at.ravel()[flat[:, None] + shell_vectors(shell) @ strides])
 
+    def empty_around(self, site: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Empty sites (m, 3) next to the given ones (n, 3), each once."""
+        near = (site[:, None] + shell_vectors(1)[None]).reshape(-1, 3) - self.lowest
+        flat = np.unique(np.ravel_multi_index(tuple(near.T), self.atom_at.shape))
+        flat = flat[self.atom_at.ravel()[flat] < 0]
+        return np.stack(np.unravel_index(flat, self.atom_at.shape), axis=-1).astype(np.int32) + self.lowest
+
     def sites(self) -> NDArray[np.bool_]:
         """(nx, ny, nz): which grid elements are fcc sites (indices of even sum)."""
         parity = sum(

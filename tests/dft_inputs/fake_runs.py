@@ -29,9 +29,9 @@ print(report.counts)
 """
 
 
-def deck_folder(directory: Path, n_volumes: int = 1, *, kmesh: str = "4x4x3", code: str = "espresso") -> Path:
-    """Decks of equal two-atom cells: one scf and two axes each, those of the stored runs."""
-    chosen = load_protocol("mae", code=code, changes={"kmesh": kmesh})
+def deck_folder(directory: Path, n_volumes: int = 1, *, code: str = "espresso", **changes: str) -> Path:
+    """Decks of equal two-atom cells, one scf and two axes each: those of the stored runs unless tags are changed."""
+    chosen = load_protocol("mae", code=code, changes={"kmesh": "4x4x3", **changes})
     volumes, decks = [], []
     for number in range(n_volumes):
         name = f"v{number:05d}"

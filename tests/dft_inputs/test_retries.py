@@ -1,7 +1,6 @@
 """Further attempts; truth: endings of real pw.x runs (``tests/data/qe_fept``) and decks read back by f90nml."""
 
 import json
-import os
 
 import pytest
 from deck_examples import DATA, card, espresso_decks, l10_cell, namelists
@@ -74,8 +73,9 @@ def test_outputs_of_the_last_attempt_move_aside_with_their_packed_forms(folder):
     for name in ("pw.out", "data-file-schema.xml.gz", "exit_status"):
         (folder / name).write_text(name)
     begin_attempt(folder, RunResult(status="not_converged", code="espresso"), {"mixing_beta": 0.1})
-    assert sorted(os.listdir(folder / "try1")) == ["data-file-schema.xml.gz", "exit_status", "pw.out"]
-    assert sorted(os.listdir(folder)) == ["pw.in", "retries.json", "try1", "try2"]
+    aside = {path.name for path in (folder / "try1").iterdir()}
+    assert aside == {"data-file-schema.xml.gz", "exit_status", "pw.out"}
+    assert sorted(path.name for path in folder.iterdir()) == ["pw.in", "retries.json", "try1", "try2"]
 
 
 def test_a_changed_deck_differs_in_the_changed_tags_only(deck):
