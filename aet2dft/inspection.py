@@ -48,12 +48,19 @@ def _atoms(path: Path, types: Path | None, settings: ReadSettings) -> dict[str, 
     atoms = load_atoms(path, types, settings)
     found = examine(atoms)
     return {
-        "kind": "atoms", "n_atoms": found.n_atoms, "composition": found.composition, "min_distance": found.min_distance,
-        "median_neighbor_distance": found.median_neighbor_distance, "shape": [found.n_atoms, 3], "unit": "Å",
+        "kind": "atoms",
+        "n_atoms": found.n_atoms,
+        "composition": found.composition,
+        "min_distance": found.min_distance,
+        "median_neighbor_distance": found.median_neighbor_distance,
+        "shape": [found.n_atoms, 3],
+        "unit": "Å",
         "extent": None if not len(atoms) else (atoms.positions.max(axis=0) - atoms.positions.min(axis=0)).tolist(),
-        "periodic": [bool(p) for p in atoms.pbc], "arrays": sorted(set(atoms.arrays) - {"numbers", "positions"}),
-        "problems": [*found.fatal, *found.problems], "notes": list(atoms.info["notes"]),
-    }  # fmt: skip
+        "periodic": [bool(p) for p in atoms.pbc],
+        "arrays": sorted(set(atoms.arrays) - {"numbers", "positions"}),
+        "problems": [*found.fatal, *found.problems],
+        "notes": list(atoms.info["notes"]),
+    }
 
 
 def _folder(path: Path) -> dict[str, Any]:
@@ -67,10 +74,16 @@ def _folder(path: Path) -> dict[str, Any]:
         status = [volume["status"] for volume in manifest.volumes]
         problems = [f"{len(changed)} files differ from the manifest (first: {changed[0]})"] if changed else []
         return {
-            "kind": "decks", "code": manifest.content["code"], "protocol": manifest.content["protocol"]["name"],
-            "axes": manifest.content["axes"], "n_volumes": len(status), "n_jobs": len(manifest.jobs),
-            "volumes": {name: status.count(name) for name in sorted(set(status))}, "problems": problems, "notes": [],
-        }  # fmt: skip
+            "kind": "decks",
+            "code": manifest.content["code"],
+            "protocol": manifest.content["protocol"]["name"],
+            "axes": manifest.content["axes"],
+            "n_volumes": len(status),
+            "n_jobs": len(manifest.jobs),
+            "volumes": {name: status.count(name) for name in sorted(set(status))},
+            "problems": problems,
+            "notes": [],
+        }
     names = {entry.name for entry in path.iterdir()}
     if names & {"pw.out", "pw.out.gz", "data-file-schema.xml", "data-file-schema.xml.gz"}:
         result = espresso_output.parse(path)

@@ -44,12 +44,15 @@ def report(project: Path, target: Path) -> Path:
         store.load(project, "compare" if "compare" in have else "order", "atoms", Atoms) if "order" in have else None
     )
     return write_page(
-        target, title=_title(provenance, project), atoms=atoms,
+        target,
+        title=_title(provenance, project),
+        atoms=atoms,
         order=store.load(project, "order", "result", Order) if "order" in have else None,
         runs=store.load(project, "collect", "runs", RunTable) if "collect" in have else None,
         comparison=store.load(project, "compare", "result", Comparison) if "compare" in have else None,
-        inputs=_inputs(provenance), chapters=tuple(_chapter(verb, record) for verb, record in provenance.items()),
-    )  # fmt: skip
+        inputs=_inputs(provenance),
+        chapters=tuple(_chapter(verb, record) for verb, record in provenance.items()),
+    )
 
 
 def _title(provenance: dict[str, dict[str, Any]], project: Path) -> str:

@@ -1,6 +1,5 @@
-"""The command line: `aet2dft VERB INPUT ...`."""
+"""The command line: ``aet2dft VERB INPUT ...``."""
 
-from aet2dft.cli.framework import main
-from aet2dft.cli.verbs import info as _info  # registers the verbs
+from aet2dft.cli.process import main
 
 __all__ = ["main"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -12,6 +13,8 @@ from aet2dft.cli.framework import Outcome, Step, execute
 from aet2dft.config import DemoSettings
 from aet2dft.errors import InputError
 
+PROJECT, DECKS, REPORT = "fept.h5", "decks_demo", "report.html"
+"""What the folder holds in the end, beside the decks of all volumes and the exported files."""
 MESH = "4x4x4"
 """k-mesh of the demonstration; too coarse for numbers to quote."""
 _MINUTES_PER_RUN = 2.5
@@ -24,7 +27,7 @@ def demo(directory: Path, settings: DemoSettings = DemoSettings()) -> Path:
     Parameters
     ----------
     directory : Path
-        New folder to fill.
+        New folder to fill, or that of a demonstration that was stopped.
     settings : DemoSettings
         How many volumes are computed and by whom.
 
@@ -38,51 +41,49 @@ def demo(directory: Path, settings: DemoSettings = DemoSettings()) -> Path:
     InputError
         If the folder holds other things already.
     """
-    from aet2dft.datasets import FEPT_2017, path_of
-
-    directory.mkdir(parents=True, exist_ok=True)
-    project, decks = directory / "fept.h5", directory / "decks_demo"
-    if any(directory.iterdir()) and not project.exists():
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / PROJECT).exists():
         raise InputError(f"{directory}: is not empty; give a new folder")
-    particle = str(path_of(FEPT_2017))
-    again = ["--overwrite"]
-    few = [
-        "--cells",
-        "1",
-        "--positions",
-        "ideal",
-        "--box",
-        "4,4,4",
-        "--around",
-        "L10,L12",
-        "--limit",
-        str(settings.volumes),
-    ]
+    directory.mkdir(parents=True, exist_ok=True)
     computed = settings.pwx and shutil.which("pw.x") is not None
-    runs = [["run", str(decks), "--workers", str(settings.workers)]] if computed else []
-    commands = [
-        ["info", particle],
-        ["order", particle, "-o", str(project), *again],
-        ["inputs", str(project), "--code", "espresso", "-o", str(directory / "decks_espresso"), *again],
-        ["inputs", str(project), "--code", "vasp", "-o", str(directory / "decks_vasp"), *again],
-        ["inputs", str(project), *few, "--set", f"kmesh={MESH}", "-o", str(decks), *again],
-        *runs,
-        ["collect", str(decks), "-o", str(project)],
-        ["export", str(project), str(directory / "fept.xyz")],
-        ["export", str(project), str(directory / "tables"), "--what", "tables"],
-        ["report", str(project), "-o", str(directory / "report.html")],
-    ]
+    commands = _commands(directory, settings, computed=computed)
     begun = time.perf_counter()
     for number, command in enumerate(commands, start=1):
         if command[0] == "collect" and not computed:
-            _place_shipped_outputs(decks, asked=settings.pwx)
-        sys.stderr.write(
-            f"\n[{number}/{len(commands)}, {time.perf_counter() - begun:.0f} s] $ {shlex.join(['aet2dft', *command])}\n"
-        )
+            _place_shipped_outputs(directory / DECKS, asked=settings.pwx)
+        place = f"[{number}/{len(commands)}, {time.perf_counter() - begun:.0f} s]"
+        _say(f"\n{place} $ {shlex.join(['aet2dft', *command])}")
         if command[0] == "run":
-            sys.stderr.write("pw.x runs now; this is the long step, some minutes\n")
-        execute(command)
-    return directory / "report.html"
+            _say("pw.x runs now; this is the long step, some minutes")
+        # stdout belongs to the one object of --json
+        with contextlib.redirect_stdout(sys.stderr):
+            execute(command)
+    return directory / REPORT
+
+
+def _commands(directory: Path, settings: DemoSettings, *, computed: bool) -> list[list[str]]:
+    """Command lines of the demonstration; what a stopped one has done is left alone."""
+    from aet2dft.datasets import FEPT_2017, path_of
+
+    particle, project, decks = str(path_of(FEPT_2017)), str(directory / PROJECT), str(directory / DECKS)
+    again = ["--resume", "--overwrite"]
+    few = ["--cells", "1", "--positions", "ideal", "--box", "4,4,4", "--around", "L10,L12"]
+    few += ["--limit", str(settings.volumes), "--set", f"kmesh={MESH}"]
+    return [
+        ["info", particle],
+        ["order", particle, "-o", project, *again],
+        ["inputs", project, "--code", "espresso", "-o", str(directory / "decks_espresso"), *again],
+        ["inputs", project, "--code", "vasp", "-o", str(directory / "decks_vasp"), *again],
+        ["inputs", project, *few, "-o", decks, *again],
+        *([["run", decks, "--workers", str(settings.workers)]] if computed else []),
+        ["collect", decks, "-o", project],
+        ["export", project, str(directory / "fept.xyz")],
+        ["export", project, str(directory / "tables"), "--what", "tables"],
+        ["report", project, "-o", str(directory / REPORT)],
+    ]
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _place_shipped_outputs(decks: Path, *, asked: bool) -> None:
@@ -100,9 +101,9 @@ def _place_shipped_outputs(decks: Path, *, asked: bool) -> None:
             (manifest.folder(job["id"]) / name).write_bytes(content)
         placed += [job["id"]] if outputs else []
     (decks / SHIPPED).write_text("\n".join(placed) + "\n", encoding="utf-8")
-    sys.stderr.write(
+    _say(
         f"\n{why}: the outputs that ship with the package are taken for {len(placed)} of {len(manifest.jobs)} jobs "
-        "(matched by the digest of their decks)\n"
+        "(matched by the digest of their decks)"
     )
 
 
@@ -110,8 +111,7 @@ def demonstrate(step: Step, directory: Path) -> Outcome:
     """`demo` as a verb."""
     if step.dry_run:
         minutes = 1 + 2 * step.settings.volumes * _MINUTES_PER_RUN / step.settings.workers
-        return Outcome(
-            data={"predicted_minutes": minutes}, lines=[f"about {minutes:.0f} minutes at most"], output=directory
-        )
+        lines = [f"about {minutes:.0f} minutes at most"]
+        return Outcome(data={"predicted_minutes": minutes}, lines=lines, output=directory)
     page = demo(directory, step.settings)
     return Outcome(data={"report": str(page.resolve())}, lines=[f"the report is {page.resolve()}"], output=page)

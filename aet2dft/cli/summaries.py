@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
+from aet2dft.cli.projects import rejected
+from aet2dft.config import OrderSettings
+from aet2dft.dft_inputs.comparison import Comparison
+from aet2dft.dft_inputs.decks import MANIFEST
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.structure.chemical_order import ChemicalOrder, Order
 from aet2dft.structure.grain_table import GrainTable
 from aet2dft.structure.lattice import LatticeFit
 
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+
+def info_lines(name: str, found: Mapping[str, Any]) -> list[str]:
+    """The summary of `info`."""
+    lines = [f"{name}: {found['kind']}"]
+    if found.get("composition"):
+        lines.append(f"{found['n_atoms']:,} atoms: {_formula(found['composition'])}")
+    if found.get("min_distance") is not None:
+        shortest, median = found["min_distance"], found["median_neighbor_distance"]
+        lines.append(f"nearest neighbors: shortest {shortest:.3f} Å, median {median:.3f} Å")
+    names = ("shape", "groups", "code", "protocol", "n_volumes", "n_jobs", "status")
+    lines += [f"{key}: {found[key]}" for key in names if key in found]
+    return lines + ([f"problem: {text}" for text in found["problems"]] or ["no problems found"])
+
+
+def _formula(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {symbol}" for symbol, n in counts.items())
 
 
 def composition(atoms: Atoms) -> dict[str, int]:
@@ -24,11 +48,16 @@ def composition(atoms: Atoms) -> dict[str, int]:
 def lattice_keys(fit: LatticeFit) -> dict[str, Any]:
     """Keys of one lattice."""
     return {
-        "lattice": fit.lattice, "n_indexed": fit.n_indexed, **dict(zip("abc", fit.lengths.tolist(), strict=True)),
-        **dict(zip(("alpha", "beta", "gamma"), fit.angles.tolist(), strict=True)), "cubic_a": fit.cubic_a,
+        "lattice": fit.lattice,
+        "n_indexed": fit.n_indexed,
+        **dict(zip("abc", fit.lengths.tolist(), strict=True)),
+        **dict(zip(("alpha", "beta", "gamma"), fit.angles.tolist(), strict=True)),
+        "cubic_a": fit.cubic_a,
         "rms_displacement": dict(zip(("x", "y", "z", "3d"), fit.rms_displacement.tolist(), strict=True)),
-        "rms_displacement_cubic": float(fit.rms_displacement_cubic[3]), "rotation": fit.rotation.tolist(), "origin": fit.origin.tolist(),
-    }  # fmt: skip
+        "rms_displacement_cubic": float(fit.rms_displacement_cubic[3]),
+        "rotation": fit.rotation.tolist(),
+        "origin": fit.origin.tolist(),
+    }
 
 
 def grain_keys(table: GrainTable) -> list[dict[str, Any]]:
@@ -40,11 +69,16 @@ def grain_keys(table: GrainTable) -> list[dict[str, Any]]:
 def order_keys(atoms: Atoms, order: Order) -> dict[str, Any]:
     """Keys of the verb `order`."""
     keys: dict[str, Any] = {
-        "n_atoms": len(atoms), "composition": composition(atoms), "lattice": lattice_keys(order.lattices[0]),
+        "n_atoms": len(atoms),
+        "composition": composition(atoms),
+        "lattice": lattice_keys(order.lattices[0]),
         "lattices": [lattice_keys(fit) | {"misorientation_deg": fit.misorientation} for fit in order.lattices],
         "warren_cowley": {
             f"{pair.center}-{pair.other}": {
-                "all": pair.all_atoms, "all_sigma": pair.all_sigma, "full_shells": pair.full_shells, "n_full": pair.n_full,
+                "all": pair.all_atoms,
+                "all_sigma": pair.all_sigma,
+                "full_shells": pair.full_shells,
+                "n_full": pair.n_full,
                 "pooled": pair.pooled,
             }
             for pair in order.warren_cowley
@@ -52,9 +86,11 @@ def order_keys(atoms: Atoms, order: Order) -> dict[str, Any]:
         "strain_rms": dict(zip(COMPONENTS, order.strain.rms.tolist(), strict=True)),
         "strain_floor": dict(zip(COMPONENTS, order.strain.floor.tolist(), strict=True)),
         "strain_cell": dict(zip(COMPONENTS, order.strain.cell.tolist(), strict=True)),
-        "strain_reference": order.strain.reference, "position_noise": order.strain.noise, "n_vacancies": len(order.vacancies.site),
+        "strain_reference": order.strain.reference,
+        "position_noise": order.strain.noise,
+        "n_vacancies": len(order.vacancies.site),
         "n_surface": int(atoms.arrays["is_surface"].sum()),
-    }  # fmt: skip
+    }
     return keys | _chemical_keys(order.chemical)
 
 
@@ -64,7 +100,9 @@ def _chemical_keys(chemical: ChemicalOrder | None) -> dict[str, Any]:
     recipes = [{name: getattr(r, name) for name in type(r).__dataclass_fields__} for r in chemical.recipes]
     b = chemical.boundaries
     return {
-        "species": chemical.species, "null_level": chemical.null_level, "window": chemical.window,
+        "species": chemical.species,
+        "null_level": chemical.null_level,
+        "window": chemical.window,
         "grains": grain_keys(chemical.grains),
         "antisite_profiles": [
             {"grain": p.grain, "depth": p.depth, "fraction": p.fraction, "sigma": p.sigma, "order": p.order, "n": p.n}
@@ -72,54 +110,110 @@ def _chemical_keys(chemical: ChemicalOrder | None) -> dict[str, Any]:
         ],
         "swaps": [{"grain": s.grain, "found": s.found, "expected": s.expected} for s in chemical.swaps],
         "boundaries": [
-            {"grains": [b.first[k], b.second[k]], "n_bonds": b.n_bonds[k], "kind": b.kind[k]} for k in range(len(b.first))
+            {"grains": [b.first[k], b.second[k]], "n_bonds": b.n_bonds[k], "kind": b.kind[k]}
+            for k in range(len(b.first))
         ],
         "recipes": recipes,
-    }  # fmt: skip
+    }
+
+
+def order_forecast(n_atoms: int, settings: OrderSettings) -> tuple[dict[str, Any], list[str]]:
+    """Keys and summary of a dry run of `order`: time and memory, from runs on particles of 2,000 to 23,000 atoms."""
+    seconds = 2.0 + 1.3e-4 * n_atoms * (1 + 0.06 * settings.surrogates)
+    memory = 250 + 4e-3 * n_atoms
+    data = {"n_atoms": n_atoms, "predicted_seconds": round(seconds, 1), "predicted_memory_mb": round(memory)}
+    return data, [f"{n_atoms:,} atoms: about {seconds:.0f} s and {memory:.0f} MB"]
 
 
 def order_lines(atoms: Atoms, order: Order) -> list[str]:
     """The summary of `order`, to be read aloud."""
     fit = order.lattices[0]
-    formula = ", ".join(f"{n:,} {s}" for s, n in composition(atoms).items())
+    lattices = f"{len(order.lattices)} fcc lattice{'s' * (len(order.lattices) > 1)}, a = {fit.cubic_a:.4f} Å"
     lines = [
-        f"{len(atoms):,} atoms ({formula}), {len(order.lattices)} fcc lattice{'s' * (len(order.lattices) > 1)}, a = {fit.cubic_a:.4f} Å; "
-        f"{fit.n_indexed:,} atoms on the largest, {fit.rms_displacement[3] * 100:.1f} pm off its sites",
+        f"{len(atoms):,} atoms ({_formula(composition(atoms))}), {lattices}; "
+        f"{fit.n_indexed:,} atoms on the largest, {100 * fit.rms_displacement[3]:.1f} pm off its sites"
     ]
     if order.chemical is None:
         return lines
     table = order.chemical.grains
-    for k in range(min(6, len(table))):
-        extra = (
-            f", S = {table.order[k]:.2f}"
-            if table.variant[k]
-            else f", core {100 * table.concentration_core[k]:.0f} % {order.chemical.species[0]}"
-        )
-        if np.isfinite(table.antisite_fraction_deep[k]):
-            extra += f", antisites deep inside {100 * table.antisite_fraction_deep[k]:.1f} %"
-        if np.isfinite(table.significance[k]):
-            extra += f", not in {100 * table.significance[k]:.0f} % of surrogates"
-        lines.append(f"grain {table.grain[k]}: {table.n_atoms[k]:,} atoms, {table.name[k]}{extra}")
+    lines += [_grain_line(order.chemical, row) for row in range(min(6, len(table)))]
     if len(table) > 6:
         lines.append(f"and {len(table) - 6} smaller grains")
-    sizes = [r.sizes[0] for r in order.chemical.recipes if r.sizes]
-    if sizes:
-        lines.append(
-            f"the largest ordered grain holds {min(sizes):,} to {max(sizes):,} atoms under neighboring label recipes"
-        )
+    if sizes := [r.sizes[0] for r in order.chemical.recipes if r.sizes]:
+        least, most = min(sizes), max(sizes)
+        lines.append(f"the largest ordered grain holds {least:,} to {most:,} atoms under neighboring label recipes")
     return lines
+
+
+def _grain_line(chemical: ChemicalOrder, row: int) -> str:
+    table = chemical.grains
+    line = f"grain {table.grain[row]}: {table.n_atoms[row]:,} atoms, {table.name[row]}"
+    if table.variant[row]:
+        line += f", S = {table.order[row]:.2f}"
+    else:
+        line += f", core {100 * table.concentration_core[row]:.0f} % {chemical.species[0]}"
+    if np.isfinite(table.antisite_fraction_deep[row]):
+        line += f", antisites deep inside {100 * table.antisite_fraction_deep[row]:.1f} %"
+    if np.isfinite(table.significance[row]):
+        line += f", not in {100 * table.significance[row]:.0f} % of surrogates"
+    return line
+
+
+def inputs_keys(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Keys of the verb `inputs`."""
+    status = Counter(volume["status"] for volume in manifest["volumes"])
+    return {
+        "n_volumes": len(manifest["volumes"]),
+        "n_jobs": len(manifest["jobs"]),
+        "kind": manifest["kind"],
+        "code": manifest["code"],
+        "protocol": manifest["protocol"]["name"],
+        "axes": manifest["axes"],
+        "manifest": str((directory / MANIFEST).resolve()),
+        "rejected": rejected(manifest["volumes"]),
+        "n_same": status["same"],
+    }
+
+
+def inputs_lines(data: Mapping[str, Any], directory: Path) -> list[str]:
+    """The summary of `inputs`."""
+    jobs = f"{data['n_volumes']:,} volumes, {data['n_jobs']:,} jobs for {data['code']} ({data['protocol']})"
+    lines = [f"{jobs} in {directory}"]
+    if data["rejected"]:
+        first = data["rejected"][0]
+        lines.append(f"{len(data['rejected'])} volumes rejected, first: {first['volume']}: {first['reason']}")
+    return lines
+
+
+def compare_keys(result: Comparison) -> dict[str, Any]:
+    """Keys of the verb `compare`."""
+    return {name: getattr(result, name) for name in type(result).__dataclass_fields__}
+
+
+def compare_lines(result: Comparison) -> list[str]:
+    """The summary of `compare`."""
+    offset = ", ".join(f"{x:.4f}" for x in result.offset)
+    return [
+        f"{result.n:,} atoms (matched by {result.matched_by}): rmsd {100 * result.rmsd:.1f} pm, "
+        f"largest {100 * result.max_displacement:.1f} pm, after a rigid offset of ({offset}) Å was taken off"
+    ]
 
 
 def collect_keys(runs: RunTable) -> dict[str, Any]:
     """Keys of the verb `collect`."""
     values = runs.volumes.mae[np.isfinite(runs.volumes.mae)]
-    summary = {"n": int(values.size), "min": None, "max": None, "mean": None}
+    summary: dict[str, float | None] = {"n": values.size, "min": None, "max": None, "mean": None}
     if values.size:
         summary |= {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
     keys: dict[str, Any] = {
-        "counts": runs.counts, "mae": summary, "mae_axes": runs.mae_axes, "method": runs.method, "n_rows": len(runs.jobs.job),
-        "n_volumes": len(runs.volumes.volume), "k_mesh": runs.k_mesh,
-    }  # fmt: skip
+        "counts": runs.counts,
+        "mae": summary,
+        "mae_axes": runs.mae_axes,
+        "method": runs.method,
+        "n_rows": len(runs.jobs.job),
+        "n_volumes": len(runs.volumes.volume),
+        "k_mesh": runs.k_mesh,
+    }
     if np.isfinite(runs.volumes.anisotropy).any():
         ok = np.isfinite(runs.volumes.anisotropy).all(axis=(1, 2))
         keys["tensor"] = [

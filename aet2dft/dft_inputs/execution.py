@@ -89,7 +89,7 @@ class Engine(Protocol):
 
 def run(
     directory: str | Path,
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    settings: RunSettings = RunSettings(),
     *,
     dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,

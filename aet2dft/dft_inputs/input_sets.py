@@ -81,10 +81,17 @@ def inputs(
             "the pseudopotentials of the package are small and soft: not for publication; give your own with --pseudo-dir"
         )
     return DeckSet(
-        kind=settings.kind, protocol=chosen, axes=settings.axes if chosen.needs_axes else (), pseudopotentials=tuple(pseudos),
-        volumes=tuple(rows), decks=tuple(deck for volume in volume_decks for deck in volume.decks), source=source or {},
-        settings=settings.model_dump(mode="json"), frame=frame, warnings=tuple(warnings),
-    )  # fmt: skip
+        kind=settings.kind,
+        protocol=chosen,
+        axes=settings.axes if chosen.needs_axes else (),
+        pseudopotentials=tuple(pseudos),
+        volumes=tuple(rows),
+        decks=tuple(deck for volume in volume_decks for deck in volume.decks),
+        source=source or {},
+        settings=settings.model_dump(mode="json"),
+        frame=frame,
+        warnings=tuple(warnings),
+    )
 
 
 def _pseudopotentials(elements: list[str], protocol: Protocol, settings: InputsSettings) -> tuple[Pseudopotential, ...]:
@@ -95,7 +102,7 @@ def _pseudopotentials(elements: list[str], protocol: Protocol, settings: InputsS
             spin_orbit=protocol.needs_axes,
             scalar=protocol.needs_scalar,
             functional=str(protocol.tags["functional"]),
-        )  # fmt: skip
+        )
     )
 
 
@@ -142,11 +149,20 @@ def _cut(models: list[Atoms], settings: InputsSettings, writer: Writer) -> Made:
 
 def _geometry(cut: CutVolume) -> dict[str, Any]:
     return {
-        "id": cut.name, "status": "", "reason": "", "same_as": None, "same_sites": None, "origin": cut.origin.tolist(),
-        "size": cut.size.tolist(), "center": cut.center.tolist(), "offset": cut.offset.tolist(), "n_vacancies": cut.n_vacancies,
-        "shortest_bond": _number(cut.shortest_bond), "order_difference": _number(cut.order_difference),
+        "id": cut.name,
+        "status": "",
+        "reason": "",
+        "same_as": None,
+        "same_sites": None,
+        "origin": cut.origin.tolist(),
+        "size": cut.size.tolist(),
+        "center": cut.center.tolist(),
+        "offset": cut.offset.tolist(),
+        "n_vacancies": cut.n_vacancies,
+        "shortest_bond": _number(cut.shortest_bond),
+        "order_difference": _number(cut.order_difference),
         "strain": [_number(x) for x in cut.strain],
-    }  # fmt: skip
+    }
 
 
 def _shared(atoms: Atoms, decks: VolumeDecks, first: str, match: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -155,11 +171,14 @@ def _shared(atoms: Atoms, decks: VolumeDecks, first: str, match: np.ndarray[Any,
     deck_index = np.empty(len(atoms), dtype=np.intp)
     deck_index[decks.cell.permutation] = np.arange(len(atoms))
     return {
-        "same_as": first, "same_sites": deck_index[match].tolist(), "site_ids": atoms.arrays["site_id"].tolist(),
+        "same_as": first,
+        "same_sites": deck_index[match].tolist(),
+        "site_ids": atoms.arrays["site_id"].tolist(),
         "symbols": [str(s) for s in atoms.symbols],
-        "cell": np.asarray(atoms.cell).tolist(), "k_mesh": list(decks.cell.k_mesh),
+        "cell": np.asarray(atoms.cell).tolist(),
+        "k_mesh": list(decks.cell.k_mesh),
         "space_group": space_group(atoms),
-    }  # fmt: skip
+    }
 
 
 def _number(value: float) -> float | None:
@@ -190,9 +209,14 @@ def _notes(rows: list[dict[str, Any]], n_same: int) -> list[str]:
 
 def _frame(fit: LatticeFit, boxes: list[Box]) -> dict[str, Any]:
     return {
-        "rotation": fit.rotation.tolist(), "origin": fit.cubic_origin.tolist(), "cubic_a": fit.cubic_a,
-        "boxes": [{"origin": b.origin.tolist(), "size": b.size.tolist(), "grain": b.grain, "n_grain": b.n_grain} for b in boxes],
-    }  # fmt: skip
+        "rotation": fit.rotation.tolist(),
+        "origin": fit.cubic_origin.tolist(),
+        "cubic_a": fit.cubic_a,
+        "boxes": [
+            {"origin": b.origin.tolist(), "size": b.size.tolist(), "grain": b.grain, "n_grain": b.n_grain}
+            for b in boxes
+        ],
+    }
 
 
 def _structures(models: list[Atoms], settings: InputsSettings, writer: Writer) -> Made:
@@ -204,9 +228,16 @@ def _structures(models: list[Atoms], settings: InputsSettings, writer: Writer) -
         cell = _prepared(atoms, name)
         bond, reason = _too_short(cell, settings.min_bond)
         row: dict[str, Any] = {
-            "id": name, "status": "written", "reason": "", "same_as": None, "same_sites": None, "n_vacancies": 0,
-            "center": [0.0, 0.0, 0.0], "shortest_bond": _number(bond), "order_difference": None,
-        }  # fmt: skip
+            "id": name,
+            "status": "written",
+            "reason": "",
+            "same_as": None,
+            "same_sites": None,
+            "n_vacancies": 0,
+            "center": [0.0, 0.0, 0.0],
+            "shortest_bond": _number(bond),
+            "order_difference": None,
+        }
         digest = hashlib.sha256(
             cell.positions.tobytes() + cell.numbers.tobytes() + np.asarray(cell.cell).tobytes()
         ).hexdigest()

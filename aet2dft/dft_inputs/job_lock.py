@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 from aet2dft.dft_inputs.job_status import EXIT_STATUS_NAME, LOCK_NAME
 from aet2dft.errors import LockedError
@@ -57,7 +58,7 @@ class FolderLock:
 
 
 @contextmanager
-def locked(folder: Path, *, patience: float = 0.0) -> Iterator[FolderLock]:
+def locked(folder: Path, *, patience: float = 0.0, stop: Event | None = None) -> Iterator[FolderLock]:
     """Hold the lock of a folder.
 
     Parameters
@@ -66,6 +67,8 @@ def locked(folder: Path, *, patience: float = 0.0) -> Iterator[FolderLock]:
         Existing folder; the file ``.lock`` in it stays there, empty.
     patience : float
         Seconds to wait for a process of this machine that holds it.
+    stop : Event, optional
+        Ends the waiting when it is set.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def locked(folder: Path, *, patience: float = 0.0) -> Iterator[FolderLock]:
     path = folder / LOCK_NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _wait_for(descriptor, path, time.monotonic() + patience)
+        _wait_for(descriptor, path, time.monotonic() + patience, stop or Event())
         lock = FolderLock(descriptor=descriptor)
         lock.withdraw()
         try:
@@ -104,7 +107,7 @@ def holder_of(folder: Path) -> Holder | None:
         return None
 
 
-def _wait_for(descriptor: int, path: Path, deadline: float) -> None:
+def _wait_for(descriptor: int, path: Path, deadline: float, stop: Event) -> None:
     """Take the lock of an open file, or raise LockedError."""
     # not at the top: where there is no POSIX, everything but the execution of jobs still works
     import fcntl
@@ -114,8 +117,7 @@ def _wait_for(descriptor: int, path: Path, deadline: float) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(_POLL)
+            if time.monotonic() < deadline and not stop.wait(_POLL):
                 continue
             who = holder or "a process that an earlier start left behind"
             raise LockedError(f"{path.parent} is in use by {who}; wait for it or end it") from None

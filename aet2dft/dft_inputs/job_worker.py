@@ -117,7 +117,7 @@ class Worker:
         folder = self._manifest.folder(job_id)
         with self._busy:
             try:
-                with locked(folder, patience=_PATIENCE) as lock:
+                with locked(folder, patience=_PATIENCE, stop=self._stop) as lock:
                     return self._run_locked(self._jobs[job_id], folder, lock, again=again)
             except LockedError as error:
                 return JobOutcome(job=job_id, status="running", reason=str(error))

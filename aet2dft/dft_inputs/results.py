@@ -82,13 +82,21 @@ def collect(
     warnings = _warnings(manifest, gathered)
     counted = Counter(result.counted_as for result in gathered.results.values())
     return RunTable(
-        code=str(manifest.content["code"]), protocol=str(manifest.content["protocol"]["name"]),
-        method=("force_theorem" if force_theorem else "total_energy") if axes else "", axes=axes, mae_axes=mae_axes(axes),
-        counts={name: counted.get(name, 0) for name in COUNTS}, jobs=_job_table(manifest, gathered), volumes=_volume_table(rows, len(axes)),
-        moments=_moment_table(gathered), relaxed=_relaxed_table(manifest, gathered), frame=_rotation(manifest),
-        k_mesh=", ".join(sorted({"x".join(map(str, v["k_mesh"])) for v in manifest.volumes if "k_mesh" in v})), shipped=(directory / SHIPPED).is_file(),
+        code=str(manifest.content["code"]),
+        protocol=str(manifest.content["protocol"]["name"]),
+        method=("force_theorem" if force_theorem else "total_energy") if axes else "",
+        axes=axes,
+        mae_axes=mae_axes(axes),
+        counts={name: counted.get(name, 0) for name in COUNTS},
+        jobs=_job_table(manifest, gathered),
+        volumes=_volume_table(rows, len(axes)),
+        moments=_moment_table(gathered),
+        relaxed=_relaxed_table(manifest, gathered),
+        frame=_rotation(manifest),
+        k_mesh=", ".join(sorted({"x".join(map(str, v["k_mesh"])) for v in manifest.volumes if "k_mesh" in v})),
+        shipped=(directory / SHIPPED).is_file(),
         warnings=tuple(warnings),
-    )  # fmt: skip
+    )
 
 
 def mae_axes(axes: Sequence[str]) -> tuple[str, str] | None:
@@ -133,11 +141,17 @@ def _job_table(manifest: Manifest, gathered: _Gathered) -> JobTable:
         return np.array([_or_nan(getattr(result, name)) for result in results], dtype=np.float64)
 
     return JobTable(
-        job=_text(job["id"] for job in manifest.jobs), volume=_text(job["volume"] for job in manifest.jobs),
-        step=_text(job["step"] for job in manifest.jobs), status=_text(r.status for r in results),
-        counted_as=_text(COUNTED_AS[r.status] for r in results), reason=_text(r.reason for r in results), energy=numbers("energy"),
-        free_band_energy=numbers("free_band_energy"), cpu_seconds=numbers("cpu_seconds"), wall_seconds=numbers("wall_seconds"),
-    )  # fmt: skip
+        job=_text(job["id"] for job in manifest.jobs),
+        volume=_text(job["volume"] for job in manifest.jobs),
+        step=_text(job["step"] for job in manifest.jobs),
+        status=_text(r.status for r in results),
+        counted_as=_text(COUNTED_AS[r.status] for r in results),
+        reason=_text(r.reason for r in results),
+        energy=numbers("energy"),
+        free_band_energy=numbers("free_band_energy"),
+        cpu_seconds=numbers("cpu_seconds"),
+        wall_seconds=numbers("wall_seconds"),
+    )
 
 
 def _or_nan(value: float | None) -> float:
@@ -155,12 +169,23 @@ def _volume_row(volume: Mapping[str, Any], axes: tuple[str, ...], runs: Mapping[
     symbols = list(volume.get("symbols", ()))
     size = np.array(volume.get("size", [0, 0, 0]))
     row: dict[str, Any] = {
-        "volume": volume["id"], "status": "ok", "reason": "", "same_as": volume["same_as"] or "",
-        "center_site": np.array(volume.get("origin", [np.nan] * 3)) + 0.5 * size, "size": size, "center": volume["center"],
-        "n_atoms": len(symbols), "composition": "".join(f"{s}{symbols.count(s)}" for s in dict.fromkeys(symbols)),
-        "order_difference": _or_nan(volume["order_difference"]), "energies": [np.nan] * len(axes), "mae": np.nan, "mae_density": np.nan,
-        "easy_axis": "", "anisotropy": np.full((3, 3), np.nan), "moment": np.nan,
-    }  # fmt: skip
+        "volume": volume["id"],
+        "status": "ok",
+        "reason": "",
+        "same_as": volume["same_as"] or "",
+        "center_site": np.array(volume.get("origin", [np.nan] * 3)) + 0.5 * size,
+        "size": size,
+        "center": volume["center"],
+        "n_atoms": len(symbols),
+        "composition": "".join(f"{s}{symbols.count(s)}" for s in dict.fromkeys(symbols)),
+        "order_difference": _or_nan(volume["order_difference"]),
+        "energies": [np.nan] * len(axes),
+        "mae": np.nan,
+        "mae_density": np.nan,
+        "easy_axis": "",
+        "anisotropy": np.full((3, 3), np.nan),
+        "moment": np.nan,
+    }
     if volume["status"] == "rejected":
         return row | {"status": "rejected", "reason": volume["reason"]}
     bad = next(((step, run) for step, run in runs.items() if run.status != "ok"), None)

@@ -147,9 +147,15 @@ def find_box(atoms: Atoms, size: tuple[int, int, int], around: str, fit: Lattice
     if best[0]:
         note += f"; no box is full, this one lacks {int(best[0])} of {n_sites} sites"
     return Box(
-        lattice=fit.lattice, origin=corner.astype(np.int32), size=shape, n_sites=n_sites, n_atoms=n_sites - int(best[0]), grain=number,
-        n_grain=int(-best[1]), note=note,
-    )  # fmt: skip
+        lattice=fit.lattice,
+        origin=corner.astype(np.int32),
+        size=shape,
+        n_sites=n_sites,
+        n_atoms=n_sites - int(best[0]),
+        grain=number,
+        n_grain=int(-best[1]),
+        note=note,
+    )
 
 
 def _box_sums(field: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -249,10 +255,18 @@ class Cutter:
         if not reason and bond < self._settings.min_bond:
             reason = f"bond of {bond:.2f} Å between sites {pair[0]} and {pair[1]}, periodic images included, is below {self._settings.min_bond:g} Å"
         return CutVolume(
-            name=name, atoms=None if reason else atoms, reason=reason, origin=origin, size=size,
-            center=self._fit.positions(origin + 0.5 * (size - 1)), offset=offset, n_vacancies=n_vacancies, shortest_bond=bond,
-            order_difference=self._order_difference(kept, index[present]), strain=self._strain(kept, index[present]),
-        )  # fmt: skip
+            name=name,
+            atoms=None if reason else atoms,
+            reason=reason,
+            origin=origin,
+            size=size,
+            center=self._fit.positions(origin + 0.5 * (size - 1)),
+            offset=offset,
+            n_vacancies=n_vacancies,
+            shortest_bond=bond,
+            order_difference=self._order_difference(kept, index[present]),
+            strain=self._strain(kept, index[present]),
+        )
 
     def _periodic(
         self,

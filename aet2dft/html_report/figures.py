@@ -39,7 +39,7 @@ def picture(ax: Any, *, name: str, alt: str, caption: str) -> Picture:
     assert isinstance(figure, Figure)  # the report draws into figures of its own, never into a part of one
     text = StringIO()
     with in_style():
-        figure.savefig(text, format="svg", dpi=DPI, transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(text, format="svg", dpi=DPI, facecolor="none", metadata={"Date": None, "Creator": None})
     width = float(figure.get_size_inches()[0])
     pyplot.close(figure)
     return Picture(name=name, svg=_inline(text.getvalue(), name, alt), alt=alt, caption=caption, width=width)

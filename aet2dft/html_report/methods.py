@@ -44,7 +44,7 @@ class Methods:
     """Text for a paper."""
 
     paragraph: str
-    """The paragraph, with citations as author and year."""
+    """The paragraph, with citations as author and year in brackets."""
     bibtex: str
     """The works that it cites, as BibTeX."""
 
@@ -85,7 +85,7 @@ def methods(
     )
     text = " ".join(sentences)
     keys = dict.fromkeys(key for group in _CITED.findall(text) for key in group.split(","))
-    paragraph = _CITED.sub(lambda match: f"({'; '.join(NAMES[key] for key in match[1].split(','))})", text)
+    paragraph = _CITED.sub(lambda match: f"[{'; '.join(NAMES[key] for key in match[1].split(','))}]", text)
     return Methods(paragraph=paragraph, bibtex="\n\n".join(references()[key] for key in keys))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
@@ -43,9 +44,8 @@ def in_words(n: int) -> str:
 
 def composition(atoms: Atoms) -> str:
     """Write the number of atoms of every species, the lightest first."""
-    symbols, counts = np.unique(np.asarray(atoms.symbols), return_counts=True)
-    lightest = np.argsort([Atoms(str(s)).numbers[0] for s in symbols])
-    return ", ".join(f"{counts[k]:,} {symbols[k]}" for k in lightest)
+    numbers, counts = np.unique(atoms.numbers, return_counts=True)
+    return ", ".join(f"{count:,} {chemical_symbols[z]}" for z, count in zip(numbers, counts, strict=True))
 
 
 def tiles(

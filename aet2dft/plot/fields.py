@@ -101,6 +101,7 @@ def _relaxation_histogram(
         ax.axvspan(0.0, sigma, color=style.MUTED, alpha=0.2, linewidth=0, label="error of the measurement")
     ax.axvline(comparison.rmsd, color=style.INK, linestyle="--", linewidth=0.8)
     ax.set(xlabel="|relaxed − measured| (Å)", ylabel="atoms")
+    ax.set_ylim(top=1.3 * ax.get_ylim()[1])
     ax.set_title(f"RMSD {1e2 * comparison.rmsd:.1f} pm, n = {comparison.n:,}")
     ax.legend(loc="upper right")
 

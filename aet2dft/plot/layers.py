@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from aet2dft.atoms import require
@@ -22,6 +23,8 @@ from aet2dft.structure.variants import ORDERED
 
 MAX_LAYERS = 12
 """Panels of one figure."""
+_BOUNDARY = "#15181c"
+"""Not the color of text: the lines lie on light cells in a dark page too."""
 _NORM = Normalize(0.0, 1.0)
 _DIAMOND = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
 """Corners of the cell of a site among the sites of its own layer, half cells."""
@@ -147,7 +150,7 @@ def _draw(ax: Axes, atoms: Atoms, layer: _Layer, shade: NDArray[np.float64] | No
     ax.add_collection(dots)
     if "grain" in atoms.arrays:
         ax.add_collection(
-            LineCollection(list(_boundary(layer, atoms.arrays["grain"])), colors=style.INK, linewidth=0.9)
+            LineCollection(list(_boundary(layer, atoms.arrays["grain"])), colors=_BOUNDARY, linewidth=0.9)
         )
     style.bare(ax)
 
@@ -184,7 +187,8 @@ def _finish(axes: Panels, atoms: Atoms, axis: int, half_cell: float, *, shaded: 
     species = style.species_of(atoms)
     handles = [Line2D([], [], marker="o", linestyle="", color=style.species_color(s), label=s) for s in species]
     if "grain" in atoms.arrays:
-        handles.append(Line2D([], [], color=style.INK, linewidth=0.9, label="grain boundary"))
+        on_light = [withStroke(linewidth=4.0, foreground="#fbfbf8")]
+        handles.append(Line2D([], [], color=_BOUNDARY, linewidth=0.9, path_effects=on_light, label="grain boundary"))
     style.figure_of(first).legend(handles=handles, loc="outside upper left", ncols=len(handles), handletextpad=0.4)
     if shaded:
         style.colorbar(

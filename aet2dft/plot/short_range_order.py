@@ -27,7 +27,7 @@ def plot_short_range_order(pairs: tuple[WarrenCowley, ...], *, ax: Axes | None =
     Filled points count only centers whose shell is complete, hollow ones all atoms with the neighbors they have; error
     bars are the standard errors of the latter. Negative is a preference for unlike neighbors.
     """
-    ax = style.single(ax, width=4.6, height=2.8)
+    ax = style.single(ax, width=style.PAGE, height=2.6)
     if not pairs:
         return style.no_data(ax, "one species only")
     # pairs stand side by side, so that error bars do not hide each other

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from threading import Event
 
 import pytest
 
@@ -41,12 +42,17 @@ def test_other_children_do_not_keep_it(tmp_path):
     child.wait()
 
 
-def test_patience_ends(tmp_path):
+def test_patience_ends_by_itself_or_when_it_is_told_to(tmp_path):
     with locked(tmp_path):
         begin = time.monotonic()
         with pytest.raises(LockedError), locked(tmp_path, patience=0.2):
             pass
         assert time.monotonic() - begin >= 0.2
+        stop = Event()
+        stop.set()
+        with pytest.raises(LockedError), locked(tmp_path, patience=60.0, stop=stop):
+            pass
+        assert time.monotonic() - begin < 10.0
 
 
 def test_the_word_of_another_machine_counts_until_the_job_has_its_exit_status(tmp_path):

@@ -1,0 +1,140 @@
+"""What verbs load from a project or a foreign file, and how they save: with a lock, and not twice the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from aet2dft import store
+from aet2dft.atoms import digest
+from aet2dft.cli.framework import Step
+from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.structure.readers import load_structures, read
+
+
+def load_atoms(project: Path) -> Atoms:
+    """Atoms that `order` left in a project."""
+    return store.load(project, "order", "atoms", Atoms)
+
+
+def load_runs(project: Path) -> RunTable:
+    """Table that `collect` left in a project."""
+    return store.load(project, "collect", "runs", RunTable)
+
+
+def atoms_and_project(step: Step, source: Path, types: Path | None) -> tuple[Atoms, Path]:
+    """Atoms of a foreign file or a project, and the project to write to."""
+    if store.is_project(source):
+        return load_atoms(source), step.output or source
+    project = step.need_output("the project to write, e.g. run.h5")
+    return read_foreign(step, source, types), project
+
+
+def read_foreign(step: Step, source: Path, types: Path | None = None) -> Atoms:
+    """Atoms of a foreign file; what was inferred is said."""
+    atoms = read(source, types, step.read)
+    step.inputs += [path for path in (source, types) if path is not None]
+    step.warn(*atoms.info["notes"])
+    return atoms
+
+
+def model_for_inputs(step: Step, source: Path, types: Path | None) -> tuple[list[Atoms], dict[str, Any]]:
+    """Models that volumes are cut from, or structures as they are, and where they came from."""
+    project = store.is_project(source)
+    if step.settings.kind == "atoms" and not project:
+        structures = load_structures(source)
+        step.inputs.append(source)
+        return structures, {"path": source.name, "digest": store.digest(source), "structures": len(structures)}
+    atoms = load_atoms(source) if project else read_foreign(step, source, types)
+    return [atoms], {"path": source.name, "digest": digest(atoms), "structures": 1}
+
+
+@contextlib.contextmanager
+def group_to_write(step: Step, project: Path, model: str) -> Iterator[bool]:
+    """Hold a project while a verb computes; gives whether to leave the same result that is there already.
+
+    Raises
+    ------
+    InputError
+        If another result is there and may not be replaced.
+    """
+    with store.locked(project):
+        identity = step.identity(model)
+        if step.resume and project.exists() and step.verb in store.groups(project):
+            known = store.load_json(project, step.verb)
+            if all(known.get(key) == value for key, value in identity.items()):
+                step.warn(*known["warnings"], f"{project.name} holds this result already; --resume leaves it")
+                yield True
+                return
+        store.refuse_existing(project, step.verb, overwrite=step.overwrite)
+        yield False
+
+
+def save(
+    step: Step, project: Path, records: dict[str, Any], model: str, *, keep: Collection[str] = (), **extra: Any
+) -> None:
+    """Write the group of a verb; what was made from an older one, but for `keep`, is gone with it, and that is said."""
+    # collect reads a folder that changes while jobs run, inputs adds to a list: their groups are always new ones
+    overwrite = step.overwrite or step.verb in ("collect", "inputs")
+    provenance = step.provenance() | step.identity(model) | extra
+    removed = store.save(project, step.verb, records, provenance, overwrite=overwrite, keep=keep)
+    if removed:
+        step.warn(f"results made from the replaced `{step.verb}` are gone: {', '.join(removed)}")
+
+
+def manifest_summary(directory: Path) -> dict[str, Any]:
+    """What a project keeps of a deck folder."""
+    from aet2dft.dft_inputs.decks import MANIFEST, Manifest
+
+    content = Manifest.read(directory).content
+    same = ("kind", "code", "protocol", "axes", "source", "settings")
+    return {name: content[name] for name in same} | {
+        "directory": str(directory.resolve()),
+        "sha256": store.digest(directory / MANIFEST),
+        "n_volumes": len(content["volumes"]),
+        "n_jobs": len(content["jobs"]),
+        "volumes": dict(Counter(v["status"] for v in content["volumes"])),
+        "rejected": rejected(content["volumes"])[:100],
+        "pseudopotentials": [p["file"] for p in content["pseudopotentials"]],
+    }
+
+
+def rejected(volumes: Any) -> list[dict[str, str]]:
+    """Volumes that have no decks, and why."""
+    return [{"volume": v["id"], "reason": v["reason"]} for v in volumes if v["status"] == "rejected"]
+
+
+def note_decks(step: Step, project: Path, directory: Path) -> None:
+    """Remember in a project which decks were made from it; results of the same folder's older decks are gone."""
+    summary = manifest_summary(directory)
+    have = store.groups(project)
+    known = store.load_json(project, "inputs").get("sets", []) if "inputs" in have else []
+    sets = [item for item in known if item["directory"] != summary["directory"]] + [summary]
+    collected = store.load_json(project, "collect")["manifest"] if "collect" in have else summary
+    outdated = collected["directory"] == summary["directory"] and collected["sha256"] != summary["sha256"]
+    save(step, project, {}, summary["source"]["digest"], keep=() if outdated else ("collect", "compare"), sets=sets)
+
+
+def same_decks(directory: Path, source: Mapping[str, Any], step: Step) -> bool:
+    """Whether a folder holds, unchanged, the decks that these settings make of this model."""
+    from aet2dft import __version__
+    from aet2dft.dft_inputs.decks import MANIFEST, Manifest, verify
+
+    if not (directory / MANIFEST).is_file():
+        return False
+    content = Manifest.read(directory).content
+    asked = (step.settings.model_dump(mode="json"), source["digest"], __version__)
+    return (content["settings"], content["source"].get("digest"), content["version"]) == asked and not verify(directory)
+
+
+def warn_other_model(step: Step, project: Path, manifest: Mapping[str, Any]) -> None:
+    """Say so where the decks were cut from other atoms than the project holds."""
+    if not project.exists() or "order" not in store.groups(project) or manifest["kind"] == "atoms":
+        return
+    if digest(load_atoms(project)) != manifest["source"].get("digest"):
+        step.warn(f"the decks were cut from other atoms than {project.name} holds now; sites may not correspond")

@@ -1,0 +1,63 @@
+"""The README as a user meets it: its Python runs as written and prints what it says, its commands are understood.
+
+Truth: the README itself.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from aet2dft.cli.framework import app
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+
+def blocks(text, language):
+    """Contents of the fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def shell_commands():
+    """Every `aet2dft` command line in a shell block of the README and the documentation."""
+    for page in PAGES:
+        for block in blocks(page.read_text(encoding="utf-8"), "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["aet2dft"]:
+                    yield pytest.param(words[1:], id=f"{page.stem}: {line}")
+
+
+def test_the_quick_start_is_at_most_ten_lines_and_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
+    [code], [said] = blocks(README, "python"), blocks(README, "text")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize("words", list(shell_commands()))
+def test_every_command_in_the_documentation_is_understood(words):
+    command = get_command(app)
+    if words[0].startswith("-"):
+        assert words[0] in {flag for option in command.params for flag in option.opts}
+        return
+    verb = command.commands[words[0]]
+    with verb.make_context(words[0], list(words[1:])) as context:
+        assert context.command is verb
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_every_link_to_a_file_leads_to_one(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    files = [target for target in targets if "://" not in target and not target.startswith("mailto:")]
+    assert [target for target in files if not (page.parent / target).exists()] == []
+
+
+def test_the_verbs_of_the_readme_are_those_of_the_command_line():
+    listed = re.findall(r"^\| \[`(\w+)`\]", README, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(get_command(app).commands)
