@@ -113,10 +113,10 @@ def check_arrays(atoms: Atoms) -> None:
         if name not in atoms.arrays or name in ("initial_magmoms", "magmoms"):
             continue
         array = atoms.arrays[name]
-        if array.shape != (len(atoms), *spec.shape):
-            raise InputError(
-                f"array {name!r} has shape {array.shape}, expected {(len(atoms), *spec.shape)}: {spec.meaning}"
-            )
+        wanted = (len(atoms), *spec.shape)
+        if array.shape != wanted or array.dtype.kind not in "biuf":
+            found = f"shape {array.shape} and type {array.dtype}"
+            raise InputError(f"array {name!r} has {found}, not {wanted} numbers ({spec.meaning}); mend or remove it")
 
 
 def neighbor_distances(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -145,47 +145,58 @@ def examine(atoms: Atoms) -> Soundness:
     Parameters
     ----------
     atoms : Atoms
-        Any model; species ``X`` stands for candidates that are not classified.
+        Any model; species ``X`` stands for candidates that are not classified, ``info["unknown"]`` for names that a
+        reader could not make an element of.
 
     Notes
     -----
     The unit is judged by the median nearest-neighbor distance against the sum of the covalent radii (Cordero et al.,
-    Dalton Trans. 2832 (2008)) of the composition.
+    Dalton Trans. 2832 (2008)) of the composition. Separations are looked at where the unit is right.
     """
-    n = len(atoms)
-    symbols, counts = np.unique(atoms.symbols, return_counts=True) if n else (np.array([]), np.array([]))
+    symbols, counts = np.unique(np.asarray(atoms.symbols, dtype=np.str_), return_counts=True)
     composition = {str(s): int(c) for s, c in zip(symbols, counts, strict=True)}
-    fatal: list[str] = []
-    problems: list[str] = []
-    shortest = median = None
-    if n == 0:
-        fatal.append("the model holds no atoms")
-    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-    if bad.size:
-        fatal.append(
-            f"{bad.size} atoms have a coordinate that is NaN or infinite (first: atom {bad[0]}); remove or mend them"
-        )
-    elif n == 1:
-        fatal.append("the model holds one atom; distances, lattice and order need at least two")
-    elif n > 1:
-        distance, partner = neighbor_distances(atoms)
-        shortest, median = float(distance.min()), float(np.median(distance))
-        fatal += _coincident(distance, partner)
-        unit, candidates = _unit_problem(atoms, median)
-        if unit:
-            (problems if candidates else fatal).append(unit)
-        elif not candidates:
-            problems += _short_bonds(distance, partner)
+    fatal, problems = _not_usable(atoms), []
     if composition.get("X"):
         problems.append(f"{composition['X']} atoms have no element; give --species, e.g. --species 1=Fe,2=Pt")
+    shortest = median = None
+    if len(atoms) > 1 and np.isfinite(atoms.positions).all() and np.isfinite(np.asarray(atoms.cell)).all():
+        distance, partner = neighbor_distances(atoms)
+        shortest, median = float(distance.min()), float(np.median(distance))
+        wrong_unit = _unit_problem(atoms.numbers, median)
+        if "X" in composition:
+            problems += wrong_unit
+        else:
+            fatal += wrong_unit
+        if not wrong_unit:
+            fatal += _coincident(distance, partner)
+            problems += [] if "X" in composition else _short_bonds(distance, partner)
     return Soundness(
-        n_atoms=n,
+        n_atoms=len(atoms),
         composition=composition,
         min_distance=shortest,
         median_neighbor_distance=median,
         problems=tuple(problems),
         fatal=tuple(fatal),
     )
+
+
+def _not_usable(atoms: Atoms) -> list[str]:
+    """Too few atoms, numbers that are none, names that are no elements."""
+    found = []
+    if not len(atoms):
+        found.append("the model holds no atoms; give one with at least two")
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if bad.size:
+        found.append(
+            f"{bad.size} atoms have a coordinate that is NaN or infinite (first: atom {bad[0]}); remove or mend them"
+        )
+    if not np.isfinite(np.asarray(atoms.cell)).all():
+        found.append("a cell vector is NaN or infinite; mend the cell")
+    if "unknown" in atoms.info:
+        found.append(str(atoms.info["unknown"]))
+    if len(atoms) == 1 and not atoms.pbc.all():
+        found.append("the model holds one atom; distances, lattice and order need at least two")
+    return found
 
 
 def check(atoms: Atoms) -> Soundness:
@@ -207,42 +218,44 @@ def _coincident(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> lis
     if not near.size:
         return []
     i = int(near[np.argmin(distance[near])])
-    pair = sorted((i, int(partner[i])))
+    first, second = sorted((i, int(partner[i])))
     return [
-        f"{near.size} atoms are nearer than {MIN_SEPARATION} Å to another "
-        f"(atoms {pair[0]} and {pair[1]}: {distance[i]:.3f} Å); two atoms cannot be at one place, remove one of them"
+        f"{near.size} atoms are nearer than {MIN_SEPARATION} Å to another (atoms {first} and {second}: "
+        f"{distance[i]:.3f} Å); two atoms cannot be at one place, remove one of them"
     ]
 
 
 def _short_bonds(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
-    short = np.flatnonzero(distance < SHORT_BOND)
+    short = np.flatnonzero((distance < SHORT_BOND) & (distance >= MIN_SEPARATION))
     if not short.size:
         return []
-    order = short[np.argsort(distance[short], kind="stable")]
-    pairs = sorted({tuple(sorted((int(i), int(partner[i])))) for i in order}, key=lambda p: distance[p[0]])
-    listed = ", ".join(f"{i}-{j} {min(distance[i], distance[j]):.2f} Å" for i, j in pairs[:5])
+    lengths = {tuple(sorted((int(i), int(partner[i])))): float(distance[i]) for i in short}
+    pairs = sorted(lengths, key=lambda pair: (lengths[pair], pair))
+    listed = ", ".join(f"{i}-{j} {lengths[i, j]:.2f} Å" for i, j in pairs[:5])
     more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
     return [f"{len(pairs)} bonds are shorter than {SHORT_BOND} Å: {listed}{more}; they are not fit for a DFT input"]
 
 
-def _unit_problem(atoms: Atoms, median: float) -> tuple[str, bool]:
-    """What is wrong with the unit, if anything, and whether species are unknown (then it is only a warning)."""
-    numbers = atoms.numbers
+def _unit_problem(numbers: NDArray[np.integer], median: float) -> list[str]:
+    """What is wrong with the unit, if anything."""
+    if median < 1e-6:  # atoms in pairs at one place say nothing about the unit
+        return []
     if (numbers == 0).any():
         low, high = CANDIDATE_RANGE
-        text = f"the median nearest-neighbor distance of the candidates is {median:.3g}, outside {low} to {high} Å: is the unit Å?"
-        return ("" if low <= median <= high else text), True
+        outside = f"the median nearest-neighbor distance of the candidates is {median:.3g}, outside {low} to {high} Å"
+        return [] if low <= median <= high else [f"{outside}: is the unit Å?"]
     bond = 2.0 * float(np.mean(covalent_radii[numbers]))
     ratio = median / bond
     if BOND_RANGE[0] <= ratio <= BOND_RANGE[1]:
-        return "", False
+        return []
     names = "-".join(chemical_symbols[z] for z in np.unique(numbers))
     hint = "nm" if 0.065 <= ratio <= 0.15 else "voxels" if ratio > 1 else "another unit"
     factor = 10.0 if hint == "nm" else bond / median
-    return (
+    return [
         f"coordinates are not in Å: the median nearest-neighbor distance is {median:.4g}, but {names} bonds are near "
-        f"{bond:.2f} Å; it looks like {hint}, a factor of about {factor:.3g} would make it right: give --voxel-size {factor:.3g}"
-    ), False
+        f"{bond:.2f} Å; it looks like {hint}, a factor of about {factor:.3g} would make it right: "
+        f"give --voxel-size {factor:.3g}"
+    ]
 
 
 def digest(atoms: Atoms) -> str:

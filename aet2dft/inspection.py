@@ -6,49 +6,62 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from aet2dft import store
+from ase import Atoms
+
+from aet2dft import array_headers, store
 from aet2dft.atoms import examine
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
-from aet2dft.structure.readers import load_atoms, mat_variables
+from aet2dft.structure.readers import load_atoms
 
-_ARRAYS = (".npy", ".npz", ".mrc", ".map", ".rec", ".tif", ".tiff")
+_OUTPUTS = ("pw.out", "data-file-schema.xml", "OUTCAR", "vasprun.xml")
+"""Files that make a folder that of a DFT run; packed ones end in .gz."""
 
 
 def inspect(path: Path, types: Path | None, settings: ReadSettings) -> dict[str, Any]:
     """What a file or folder is, and what is wrong with it.
 
+    Parameters
+    ----------
+    path : Path
+        Any file, or a folder of decks or of one DFT run.
+    types : Path, optional
+        Second ``.mat`` file with the types of the atoms.
+    settings : ReadSettings
+        How a file of atoms is read.
+
     Returns
     -------
     dict
-        ``kind`` (atoms, tilt_series, volume, project, decks, dft_output), ``problems`` and what belongs to the kind.
+        ``kind`` (atoms, tilt_series, volume, project, decks, dft_output; unknown for other arrays), ``problems``,
+        ``notes`` on what was inferred, and what belongs to the kind.
 
     Raises
     ------
     InputError
         If it cannot be parsed.
     """
-    if not path.exists() and "@" not in path.name:
-        raise InputError(f"{path}: no such file; give a file of atoms, a project or a folder of decks")
     if path.is_dir():
         return _folder(path)
-    if path.suffix.lower() in (".h5", ".hdf5") and store.is_project(path):
-        return {"kind": "project", "groups": list(store.groups(path)), "problems": [], "notes": []}
-    if path.name.endswith((".xml", ".xml.gz", "pw.out", "pw.out.gz", "OUTCAR")):
-        return _folder(path.parent)
-    if path.suffix.lower() in _ARRAYS:
-        return _array(_array_shape(path), f"{path.name}")
-    if path.suffix.lower() == ".mat" and settings.variable is None and (three := _three_dimensional(path)):
-        name, shape = three
-        return _array(shape, f"variable {name!r}")
+    if path.name.removesuffix(".gz") in _OUTPUTS and path.is_file():
+        return _dft_output(path.parent)
+    if store.is_project(path):
+        return _project(path)
+    shapes = array_headers.shapes(path) if path.is_file() else None
+    if shapes is not None and not _holds_atoms(path, shapes, settings):
+        return _arrays(path, shapes)
     return _atoms(path, types, settings)
 
 
 def _atoms(path: Path, types: Path | None, settings: ReadSettings) -> dict[str, Any]:
     atoms = load_atoms(path, types, settings)
+    return {"kind": "atoms"} | _model(atoms) | {"notes": list(atoms.info["notes"])}
+
+
+def _model(atoms: Atoms) -> dict[str, Any]:
+    """What the check of a model finds."""
     found = examine(atoms)
     return {
-        "kind": "atoms",
         "n_atoms": found.n_atoms,
         "composition": found.composition,
         "min_distance": found.min_distance,
@@ -59,90 +72,68 @@ def _atoms(path: Path, types: Path | None, settings: ReadSettings) -> dict[str, 
         "periodic": [bool(p) for p in atoms.pbc],
         "arrays": sorted(set(atoms.arrays) - {"numbers", "positions"}),
         "problems": [*found.fatal, *found.problems],
-        "notes": list(atoms.info["notes"]),
     }
+
+
+def _project(path: Path) -> dict[str, Any]:
+    """Groups of a project and the model in it; its checksum is looked at on the way."""
+    groups = list(store.groups(path))
+    model = _model(store.load(path, "order", "atoms", Atoms)) if "order" in groups else {"problems": []}
+    return {"kind": "project", "groups": groups} | model | {"notes": []}
 
 
 def _folder(path: Path) -> dict[str, Any]:
     """A deck folder or the folder of one DFT run."""
-    from aet2dft.dft_inputs import espresso_output, vasp_output
-    from aet2dft.dft_inputs.decks import Manifest, verify
+    from aet2dft.dft_inputs.decks import MANIFEST, Manifest, verify
 
-    if (path / "manifest.json").is_file():
-        manifest = Manifest.read(path)
-        changed = verify(path)
-        status = [volume["status"] for volume in manifest.volumes]
-        problems = [f"{len(changed)} files differ from the manifest (first: {changed[0]})"] if changed else []
-        return {
-            "kind": "decks",
-            "code": manifest.content["code"],
-            "protocol": manifest.content["protocol"]["name"],
-            "axes": manifest.content["axes"],
-            "n_volumes": len(status),
-            "n_jobs": len(manifest.jobs),
-            "volumes": {name: status.count(name) for name in sorted(set(status))},
-            "problems": problems,
-            "notes": [],
-        }
-    names = {entry.name for entry in path.iterdir()}
-    if names & {"pw.out", "pw.out.gz", "data-file-schema.xml", "data-file-schema.xml.gz"}:
-        result = espresso_output.parse(path)
-    elif names & {"OUTCAR", "OUTCAR.gz"}:
-        result = vasp_output.parse(path)
-    else:
-        raise InputError(
-            f"{path}: a folder without manifest.json, pw.out or OUTCAR; give a deck folder or the folder of one run"
-        )
-    record = {
-        key: value
-        for key, value in asdict(result).items()
-        if value is not None and key not in ("pseudo_md5", "warnings")
+    if not (path / MANIFEST).is_file():
+        return _dft_output(path)
+    manifest = Manifest.read(path)
+    changed = verify(path)
+    status = [volume["status"] for volume in manifest.volumes]
+    return {
+        "kind": "decks",
+        "code": manifest.content["code"],
+        "protocol": manifest.content["protocol"]["name"],
+        "axes": manifest.content["axes"],
+        "n_volumes": len(status),
+        "n_jobs": len(manifest.jobs),
+        "volumes": {name: status.count(name) for name in sorted(set(status))},
+        "problems": [f"{len(changed)} files differ from the manifest (first: {changed[0]})"] if changed else [],
+        "notes": [],
     }
+
+
+def _dft_output(folder: Path) -> dict[str, Any]:
+    from aet2dft.dft_inputs import espresso_output, vasp_output
+
+    names = {entry.name.removesuffix(".gz") for entry in folder.iterdir()}
+    if not names.intersection(_OUTPUTS):
+        what = f"holds none of manifest.json, {', '.join(_OUTPUTS)}"
+        raise InputError(f"{folder}: {what}; give a deck folder or the folder of one run")
+    parse = espresso_output.parse if names.intersection(_OUTPUTS[:2]) else vasp_output.parse
+    result = parse(folder)
+    left_out = ("pseudo_md5", "warnings")
+    record = {key: value for key, value in asdict(result).items() if value is not None and key not in left_out}
     problems = [] if result.status == "ok" else [f"{result.status}: {result.reason}"]
     return {"kind": "dft_output", **record, "problems": problems, "notes": list(result.warnings)}
 
 
-def _array(shape: tuple[int, ...], what: str) -> dict[str, Any]:
-    """A volume where three edges are alike, else a stack of images."""
-    alike = len(shape) == 3 and max(shape) < 1.25 * min(shape)
-    kind = "volume" if alike else "tilt_series"
-    return {
-        "kind": kind,
-        "shape": list(shape),
-        "problems": [],
-        "notes": [f"{what} of shape {shape} taken for a {kind} by its shape"],
-    }
+def _holds_atoms(path: Path, shapes: array_headers.Shapes, settings: ReadSettings) -> bool:
+    """Whether a MATLAB file holds coordinates (3, N), or the user says so."""
+    named = settings.variable is not None
+    coordinates = any(len(shape) == 2 and shape[0] == 3 and shape[1] > 3 for shape in shapes.values())
+    return path.suffix.lower() == ".mat" and (named or coordinates)
 
 
-def _three_dimensional(path: Path) -> tuple[str, tuple[int, ...]] | None:
-    """The largest three-dimensional variable of a MATLAB file without coordinates."""
-    shapes = mat_variables(path)
-    if any(len(shape) == 2 and shape[0] == 3 and shape[1] > 3 for shape in shapes.values()):
-        return None
-    three = [(name, shape) for name, shape in shapes.items() if len(shape) == 3]
-    return max(three, key=lambda item: item[1][0] * item[1][1] * item[1][2], default=None)
-
-
-def _array_shape(path: Path) -> tuple[int, ...]:
-    """Shape in the file's header, without reading the values; MRC and TIFF store z first."""
-    import numpy as np
-
-    try:
-        if path.suffix == ".npy":
-            return tuple(np.load(path, mmap_mode="r", allow_pickle=False).shape)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return max((tuple(archive[name].shape) for name in archive.files), key=len)
-        if path.suffix in (".tif", ".tiff"):
-            import tifffile
-
-            with tifffile.TiffFile(path) as file:
-                return tuple(file.series[0].shape)
-        import mrcfile
-
-        with mrcfile.open(path, permissive=False, header_only=True) as file:
-            return int(file.header.nx), int(file.header.ny), int(file.header.nz)
-    except Exception as error:
-        raise InputError(
-            f"{path}: cannot be read ({str(error).strip() or type(error).__name__}); the file is damaged"
-        ) from error
+def _arrays(path: Path, shapes: array_headers.Shapes) -> dict[str, Any]:
+    """A volume where the three edges of the largest array are alike, else a stack of images."""
+    found = array_headers.largest(shapes)
+    listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numbers"
+    if found is None:
+        problem = f"{path}: holds no coordinates (3, N), no images and no volume; it holds {listed}"
+        return {"kind": "unknown", "shape": None, "problems": [problem], "notes": []}
+    name, shape = found
+    kind = "volume" if max(shape) < 1.25 * min(shape) else "tilt_series"
+    notes = [f"{name} of shape {shape} taken for a {kind} by its shape"]
+    return {"kind": kind, "shape": list(shape), "problems": [], "notes": notes}

@@ -1,41 +1,42 @@
-"""The project file: one HDF5 group per verb, every array with a checksum, replaced as a whole or not at all."""
+"""The project file: one HDF5 group per verb, every byte under a checksum, replaced as a whole or not at all.
+
+How a record becomes arrays and attributes is decided in ``records``.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
 import os
-import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
-import numpy as np
-from ase import Atoms
-from filelock import FileLock, Timeout
 
-from aet2dft import hdf5
+from aet2dft import hdf5, records
 from aet2dft.errors import InputError, LockedError, ParseError, ResourceError
 
 SCHEMA = 1
 """Version of the layout; a file of a newer one is refused."""
 MADE_FROM: dict[str, tuple[str, ...]] = {"inputs": ("order",), "collect": ("inputs",), "compare": ("collect",)}
 """Groups that a group is made from; replacing one removes what was made from it."""
-_FILTERS = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+_MAGIC = b"aet2dft project"
+_HEADER = 512
+"""Bytes before the HDF5 data: the name of the format, its version, and the SHA-256 of all that follows."""
 T = TypeVar("T")
 
 
 def is_project(path: Path) -> bool:
-    """Whether a file is a project of this package."""
-    if not path.is_file() or not h5py.is_hdf5(path):
+    """Whether a file says that it is a project of this package."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
         return False
-    with hdf5.open_file(path) as file:
-        return "aet2dft_schema" in file.attrs
 
 
 def groups(path: Path) -> tuple[str, ...]:
@@ -64,24 +65,32 @@ def load(path: Path, verb: str, name: str, kind: type[T]) -> T:
         If it is damaged.
     """
     with _open(path) as file:
-        if verb not in file or name not in (group := hdf5.child(file, verb, path)):
-            have = ", ".join(file) or "nothing"
-            raise InputError(
-                f"{path}: holds no result of `{verb}` (it holds {have}); run `aet2dft {verb} {path}` first"
-            )
-        return typing.cast(T, _read(hdf5.child(group, name, path), kind, path))
+        group = _group(file, verb, path)
+        if name not in group:
+            raise InputError(f"{path}: the result of `{verb}` holds no {name}; run `aet2dft {verb}` again")
+        return typing.cast(T, records.read(hdf5.child(group, name, path), kind, path))
 
 
 def load_json(path: Path, verb: str) -> dict[str, Any]:
-    """Settings and provenance of a verb."""
+    """Settings and provenance of a verb.
+
+    Raises
+    ------
+    InputError
+        If the project has no such group.
+    """
     with _open(path) as file:
-        if verb not in file:
-            raise InputError(f"{path}: holds no result of `{verb}`")
-        return typing.cast(dict[str, Any], json.loads(_text(hdf5.child(file, verb, path), "provenance", path)))
+        return typing.cast(dict[str, Any], json.loads(records.read_text(_group(file, verb, path), "provenance", path)))
 
 
 def save(
-    path: Path, verb: str, records: dict[str, Any], provenance: dict[str, Any], *, overwrite: bool = False
+    path: Path,
+    verb: str,
+    results: dict[str, Any],
+    provenance: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    keep: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Write a group of a project, keeping the others; the file is replaced at once, after it is complete on disk.
 
@@ -91,12 +100,14 @@ def save(
         Project file, created when missing.
     verb : str
         Name of the group.
-    records : dict
+    results : dict
         Atoms and frozen dataclasses by name.
     provenance : dict
         Settings, versions, digests, times: plain values.
     overwrite : bool
         Whether a group of this name may be replaced.
+    keep : collection of str
+        Groups that stay although they were made from the replaced one.
 
     Returns
     -------
@@ -107,32 +118,33 @@ def save(
     ------
     InputError
         If the group is there and `overwrite` is false, or the file is no project.
+    ParseError
+        If the file is damaged.
     ResourceError
         If it cannot be written; the old file is untouched.
     """
-    removed: tuple[str, ...] = ()
+    refuse_existing(path, verb, overwrite=overwrite)
+    have = groups(path) if path.exists() else ()
+    removed = tuple(name for name in have if verb in have and verb in _ancestors(name) and name not in keep)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(temporary, "w") as new:
+        with h5py.File(temporary, "w", userblock_size=_HEADER) as new:
             new.attrs["aet2dft_schema"] = SCHEMA
-            if path.exists():
+            if have:
                 with _open(path) as old:
-                    refuse_existing(path, verb, overwrite=overwrite)
-                    removed = tuple(name for name in old if verb in _ancestors(name)) if verb in old else ()
-                    for name in old:
+                    for name in have:
                         if name != verb and name not in removed:
                             old.copy(name, new)
             group = new.create_group(verb)
-            _write_text(group, "provenance", json.dumps(provenance, sort_keys=True))
-            for name, record in records.items():
-                _write(group.create_group(name), record)
-        _sync(temporary)
-        os.replace(temporary, path)
+            records.write_text(group, "provenance", json.dumps(provenance, sort_keys=True))
+            for name, result in results.items():
+                records.write(group.create_group(name), result)
+        _seal(temporary)
+        temporary.replace(path)
         _sync(path.parent)
-    except OSError as error:
-        raise ResourceError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another place with -o"
-        ) from error
+    except (OSError, RuntimeError) as error:  # HDF5 gives a RuntimeError for some failures of the disk
+        problem = getattr(error, "strerror", None) or error
+        raise ResourceError(f"{path}: cannot be written ({problem}); free space or choose another -o") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -149,21 +161,52 @@ def refuse_existing(path: Path, verb: str, *, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a project for one process; LockedError where another live process has it."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    """Hold a project for one process.
+
+    Raises
+    ------
+    LockedError
+        If another live process has it.
+    ResourceError
+        If its folder cannot be written.
+    """
+    place = path.with_name(f".{path.name}.lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _take(place)
+    except BlockingIOError as error:
         raise LockedError(f"{path}: another aet2dft process is writing to it; wait for it to end") from error
     except OSError as error:
+        problem = error.strerror or error
         raise ResourceError(
-            f"{path}: its folder cannot be written ({error.strerror or error}); choose another place with -o"
+            f"{path}: its folder cannot be written ({problem}); choose another place with -o"
         ) from error
     try:
         yield
     finally:
-        # the lock file stays: removing it while another process opens it would give both the lock
-        lock.release()
+        # removed while it is held: whoever opened it meanwhile sees that the file of this name is another one
+        with contextlib.suppress(OSError):
+            place.unlink()
+        os.close(descriptor)
+
+
+def _take(place: Path) -> int:
+    """Descriptor of a lock file that this process holds; the kernel gives it back when the process ends."""
+    # not at the top: where there is no POSIX, everything that writes no project still works
+    import fcntl
+
+    while True:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), place.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def digest(path: Path) -> str:
@@ -178,13 +221,52 @@ def _ancestors(verb: str) -> set[str]:
 
 
 def _open(path: Path) -> h5py.File:
-    file = hdf5.open_file(path)
-    schema = file.attrs.get("aet2dft_schema")
-    if schema is None or int(schema) > SCHEMA:
-        file.close()
-        problem = "is no project of aet2dft" if schema is None else f"was written by a newer aet2dft (layout {schema})"
-        raise InputError(f"{path}: {problem}")
-    return file
+    """Open a project for reading, after all its bytes were found to be those that were written."""
+    try:
+        state = path.stat()
+        version = _checked(path, (state.st_ino, state.st_size, state.st_mtime_ns))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; give a project, e.g. run.h5") from error
+    if version > SCHEMA:
+        raise InputError(f"{path}: was written by a newer aet2dft (layout {version}); update this one")
+    return hdf5.open_file(path)
+
+
+@functools.lru_cache(maxsize=16)
+def _checked(path: Path, state: tuple[int, ...]) -> int:  # noqa: ARG001  a file in another state is read anew
+    """Version of the layout of a project whose checksum is right."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    if not header.startswith(_MAGIC):
+        raise InputError(f"{path}: is no project of aet2dft; give one that a verb wrote with -o")
+    version = header.decode("ascii", "replace").removeprefix(f"{_MAGIC.decode()}, layout ").partition(";")[0]
+    if not version.isdecimal() or header != _header(int(version), content):
+        raise ParseError(path, "is damaged (its checksum differs); restore it from a copy or run the steps again")
+    return int(version)
+
+
+def _header(version: int, content: str) -> bytes:
+    text = f"{_MAGIC.decode()}, layout {version}; the HDF5 data begin at byte {_HEADER}; their SHA-256 is {content}\n"
+    return text.encode("ascii").ljust(_HEADER - 1) + b"\n"
+
+
+def _seal(path: Path) -> None:
+    """Put the checksum before the data of a finished file, and make sure that all of it is on the disk."""
+    with path.open("r+b") as file:
+        file.seek(_HEADER)
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        file.write(_header(SCHEMA, content))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _group(file: h5py.File, verb: str, path: Path) -> h5py.Group:
+    if verb not in file:
+        have = ", ".join(file) or "nothing"
+        raise InputError(f"{path}: holds no result of `{verb}` (it holds {have}); run `aet2dft {verb}` first")
+    return hdf5.child(file, verb, path)
 
 
 def _sync(path: Path) -> None:
@@ -193,137 +275,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_text(group: h5py.Group, name: str, text: str) -> None:
-    """Text with its digest: an attribute, or an array of bytes where it is too long for one."""
-    raw = text.encode()
-    if len(raw) < 60_000:
-        group.attrs[name] = text
-    else:
-        group.create_dataset(f"{name}.utf8", data=np.frombuffer(raw, dtype=np.uint8), **_FILTERS)
-    group.attrs[f"{name}.sha256"] = hashlib.sha256(raw).hexdigest()
-
-
-def _text(group: h5py.Group, name: str, path: Path) -> str:
-    try:
-        long = f"{name}.utf8" in group
-        text = (
-            bytes(hdf5.array(hdf5.child(group, f"{name}.utf8", path), path)).decode()
-            if long
-            else str(group.attrs[name])
-        )
-        sound = hashlib.sha256(text.encode()).hexdigest() == group.attrs[f"{name}.sha256"]
-    except (KeyError, OSError, UnicodeDecodeError, RuntimeError) as error:
-        raise ParseError(path, f"{group.name} {name} cannot be read ({error}); restore the file from a copy") from error
-    if not sound:
-        raise ParseError(path, f"{group.name} {name} is damaged (checksum differs); restore the file from a copy")
-    return text
-
-
-def _write_array(group: h5py.Group, name: str, values: np.ndarray[Any, Any]) -> None:
-    if values.dtype.kind == "U":
-        values = np.char.encode(values, "utf-8") if values.size else values.astype("S1")
-        values = values if values.dtype.itemsize else values.astype("S1")
-    filters = _FILTERS if values.size else {}
-    group.create_dataset(name, data=values, **filters).attrs["text"] = values.dtype.kind == "S"
-
-
-def _read_array(dataset: h5py.Dataset, path: Path) -> np.ndarray[Any, Any]:
-    values = hdf5.array(dataset, path)
-    values = np.char.decode(values, "utf-8") if dataset.attrs.get("text") else values
-    values.setflags(write=False)
-    return values
-
-
-def _write(group: h5py.Group, record: Any) -> None:
-    """A record: arrays as datasets, records and tuples of records as groups, everything else as one JSON text."""
-    if isinstance(record, Atoms):
-        record = _AtomsRecord.of(record)
-    plain: dict[str, Any] = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, np.ndarray):
-            _write_array(group, field.name, value)
-        elif dataclasses.is_dataclass(value):
-            _write(group.create_group(field.name), value)
-        elif isinstance(value, tuple) and value and all(dataclasses.is_dataclass(item) for item in value):
-            inner = group.create_group(field.name)
-            for number, item in enumerate(value):
-                _write(inner.create_group(f"{number:05d}"), item)
-        elif isinstance(value, dict) and value and all(isinstance(item, np.ndarray) for item in value.values()):
-            inner = group.create_group(field.name)
-            for name, item in value.items():
-                _write_array(inner, name, item)
-        else:
-            plain[field.name] = value
-    _write_text(group, "fields", json.dumps(plain))
-
-
-def _read(group: h5py.Group, kind: Any, path: Path) -> Any:
-    if kind is Atoms:
-        return typing.cast(_AtomsRecord, _read(group, _AtomsRecord, path)).atoms()
-    plain = json.loads(_text(group, "fields", path))
-    values: dict[str, Any] = {}
-    for name, hint in _hints(kind).items():
-        if name in plain:
-            values[name] = _as_hinted(plain[name], hint)
-        elif name not in group:
-            raise ParseError(path, f"{group.name} lacks {name}; it was written by another version, run the step again")
-        else:
-            values[name] = _read_member(hdf5.child(group, name, path), hint, path)
-    return kind(**values)
-
-
-def _read_member(item: h5py.Group | h5py.Dataset, hint: Any, path: Path) -> Any:
-    if isinstance(item, h5py.Dataset):
-        return _read_array(item, path)
-    if (inner := _record_type(hint)) is not None and typing.get_origin(hint) is not tuple:
-        return _read(item, inner, path)
-    if inner is not None:
-        return tuple(_read(hdf5.child(item, name, path), inner, path) for name in item)
-    return {name: _read_array(hdf5.child(item, name, path), path) for name in item}
-
-
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _record_type(hint: Any) -> Any:
-    """The dataclass in ``D``, ``D | None`` or ``tuple[D, ...]``."""
-    if dataclasses.is_dataclass(hint):
-        return hint
-    if typing.get_origin(hint) in (tuple, typing.Union, types.UnionType):
-        return next((arg for arg in typing.get_args(hint) if dataclasses.is_dataclass(arg)), None)
-    return None
-
-
-def _as_hinted(value: Any, hint: Any) -> Any:
-    """JSON gives lists for tuples."""
-    return tuple(_as_hinted(item, None) for item in value) if isinstance(value, list) else value
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _AtomsRecord:
-    """Atoms as arrays: everything that ASE keeps per atom, the cell and what JSON can hold of `info`."""
-
-    arrays: dict[str, np.ndarray[Any, Any]]
-    cell: np.ndarray[Any, Any]
-    pbc: np.ndarray[Any, Any]
-    info: dict[str, Any]
-
-    @classmethod
-    def of(cls, atoms: Atoms) -> _AtomsRecord:
-        info = {
-            key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool, tuple, list))
-        }
-        return cls(arrays=dict(atoms.arrays), cell=np.asarray(atoms.cell), pbc=np.asarray(atoms.pbc), info=info)
-
-    def atoms(self) -> Atoms:
-        arrays = {name: np.array(values) for name, values in self.arrays.items()}
-        atoms = Atoms(numbers=arrays.pop("numbers"), positions=arrays.pop("positions"), cell=self.cell, pbc=self.pbc)
-        for name, values in arrays.items():
-            atoms.set_array(name, values)
-        atoms.info.update({key: tuple(value) if isinstance(value, list) else value for key, value in self.info.items()})
-        return atoms

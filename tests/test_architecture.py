@@ -36,13 +36,13 @@ HEAVY = (
 ONLY_IN = {
     "matplotlib": r"aet2dft/(plot|html_report)/.*",
     "pymatgen": r"aet2dft/dft_inputs/vasp.*",
-    "h5py": r"aet2dft/(hdf5|store|cli/framework)\.py",
-    "numba": r"aet2dft/(.*/_kernels|cli/framework)\.py",
+    "h5py": r"aet2dft/(hdf5|store|cli/\w+)\.py",
+    "numba": r"aet2dft/(.*/_kernels|cli/\w+)\.py",
     "typer": r"aet2dft/cli/.*",
     "executorlib": r"aet2dft/dft_inputs/.*",
     "jinja2": r"aet2dft/html_report/.*",
 }
-"""Libraries and the files that may import them; `cli/framework` asks for versions only."""
+"""Libraries and the files that may import them; `cli` asks for versions only."""
 SHAPE = re.compile(r"\((\d+|\.\.\.|[A-Za-z]\w*),[^()]*\)")
 
 

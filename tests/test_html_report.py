@@ -197,6 +197,8 @@ def test_summary_has_six_tiles_with_errors(everything):
 
 def test_gates_tell_good_from_poor_with_their_reasons(everything):
     _, order, runs, _ = (everything[name] for name in ("atoms", "order", "runs", "comparison"))
+    sure = replace(order.chemical.grains, significance=np.ones(len(order.chemical.grains)))
+    order = replace(order, chemical=replace(order.chemical, grains=sure))
     level = {gate.name: gate.level for gate in gates(None, order, runs, None)}
     assert level == {
         "lattice": "good", "cell": "good", "strain": "good", "recipe": "fair", "small grains": "good", "jobs": "fair",
@@ -205,6 +207,9 @@ def test_gates_tell_good_from_poor_with_their_reasons(everything):
     untested = replace(runs, warnings=("the MAE depends on the k-mesh",), shipped=False)
     level = {gate.name: gate.level for gate in gates(None, None, untested, None)}
     assert level == {"jobs": "fair", "k-mesh": "fair"}
+    by_chance = replace(order.chemical, grains=replace(sure, significance=np.full(len(sure), 0.5)))
+    level = {gate.name: gate.level for gate in gates(None, replace(order, chemical=by_chance), None, None)}
+    assert level["small grains"] == "poor"
     noisy = replace(order, strain=replace(order.strain, floor=order.strain.rms * 2))
     assert next(gate for gate in gates(None, noisy, None, None) if gate.name == "strain").level == "poor"
 

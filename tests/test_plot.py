@@ -117,7 +117,7 @@ def test_depth_profiles_show_the_bins_of_the_record_with_their_errors(fept_order
 
 def test_grains_carry_the_numbers_of_the_table_and_hollow_points_where_chance_makes_them(fept_order):
     atoms, order = fept_order
-    doubtful = np.where(order.chemical.grains.grain == 7, 0.3, order.chemical.grains.significance)
+    doubtful = np.where(order.chemical.grains.grain == 7, 0.3, 1.0)
     chemical = replace(order.chemical, grains=replace(order.chemical.grains, significance=doubtful))
     sizes, bars, _ = plot.plot_grains(chemical, atoms).ravel()
     table = chemical.grains

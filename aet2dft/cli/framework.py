@@ -212,10 +212,9 @@ def _run(function: Callable[..., Outcome], classes: tuple[type[Settings], ...], 
 
 def _options(name: str, classes: tuple[type[Settings], ...], config: Path | None, flags: dict[str, Any]) -> Settings:
     """All settings of a verb at once: its TOML table may hold every flag that is a setting."""
-    from pydantic import create_model
-
-    together: type[Settings] = create_model("Options", __base__=classes)
-    return load(together, name, config=config, given=flags)
+    together = type("Options", classes, {})
+    options: Settings = load(together, name, config=config, given=flags)
+    return options
 
 
 def _part(options: Settings, settings: type[S]) -> S:

@@ -189,7 +189,7 @@ def _finish(axes: Panels, atoms: Atoms, axis: int, half_cell: float, *, shaded: 
     if "grain" in atoms.arrays:
         on_light = [withStroke(linewidth=4.0, foreground="#fbfbf8")]
         handles.append(Line2D([], [], color=_BOUNDARY, linewidth=0.9, path_effects=on_light, label="grain boundary"))
-    style.figure_of(first).legend(handles=handles, loc="outside upper left", ncols=len(handles), handletextpad=0.4)
+    style.figure_of(first).legend(handles=handles, loc="outside upper left", ncols=len(handles), handletextpad=0.7)
     if shaded:
         style.colorbar(
             list(axes), "order parameter S of the atom's variant", _NORM, style.ORDER_SHADES, aspect=40, fraction=0.02

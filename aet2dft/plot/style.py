@@ -157,7 +157,7 @@ def sampled_note(drawn: int, n: int) -> str:
 
 
 def symmetric_limit(values: NDArray[np.float64], *, percentile: float = 99.0) -> float:
-    """Limit of a color scale centered at zero that all but the most extreme percent of the values lie within."""
+    """Limit of a color scale centered at zero; all but the most extreme percent of the values (n,) lie within."""
     finite = np.abs(values[np.isfinite(values)])
     limit = float(np.percentile(finite, percentile)) if finite.size else 0.0
     return limit if limit > 0 else 1.0

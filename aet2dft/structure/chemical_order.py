@@ -139,10 +139,9 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
         atoms, chemical = _add_chemical_order(atoms, parts, settings, seed)
         vacancies = _joined([find_vacancies(part, atoms) for part in parts])
         pairs = warren_cowley(parts, atoms)
+    warnings += _remarks(atoms, lattices, settings)
     if chemical is None:
-        warnings.append(
-            f"variants and grains need two species, this model has {len(set(atoms.symbols))}: they are left out"
-        )
+        warnings.append(f"variants and grains need two species, this model has {len(set(atoms.symbols))}: left out")
     if left := int((atoms.arrays["lattice"] == 0).sum()):
         warnings.append(f"{left} of {len(atoms)} atoms find no lattice site; they belong to no grain")
     return atoms, Order(
@@ -153,6 +152,16 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
         chemical=chemical,
         warnings=tuple(warnings),
     )
+
+
+def _remarks(atoms: Atoms, lattices: tuple[LatticeFit, ...], settings: OrderSettings) -> list[str]:
+    """What is unusual about the model or its lattices."""
+    remarks = []
+    if atoms.pbc.any():
+        remarks.append("the model is periodic; it is analyzed as a particle with a free surface at its cell")
+    if (used := lattices[0].tolerance) < settings.tolerance:
+        remarks.append(f"lattices run into each other at a tolerance of {settings.tolerance:g}; {used:g} was taken")
+    return remarks
 
 
 def _with_site_ids(atoms: Atoms) -> Atoms:

@@ -41,6 +41,8 @@ class Crystal:
     """(n,): whether the atom is of the first species."""
     vacuum: NDArray[np.float64]
     """(m, 3), Å: empty sites outside the particle that touch one of its atoms."""
+    foreign: NDArray[np.float64]
+    """(k, 3), Å: positions of the atoms of other lattices."""
 
     @property
     def nearest_neighbor(self) -> float:
@@ -54,18 +56,19 @@ class Crystal:
 
 
 def species_pair(atoms: Atoms) -> tuple[str, str] | None:
-    """The two species, lighter first; None unless there are exactly two."""
+    """The two species, lighter first; None unless there are two and all atoms have one."""
     numbers = np.unique(atoms.numbers)
-    return (chemical_symbols[numbers[0]], chemical_symbols[numbers[1]]) if len(numbers) == 2 else None
+    known = len(numbers) == 2 and numbers[0] > 0
+    return (chemical_symbols[numbers[0]], chemical_symbols[numbers[1]]) if known else None
 
 
 def crystals(atoms: Atoms, fits: tuple[LatticeFit, ...]) -> tuple[Crystal, ...]:
     """One `Crystal` per lattice of indexed atoms."""
     first = atoms.numbers == np.unique(atoms.numbers)[0]
-    tree = cKDTree(atoms.positions)
+    tree, lattice = cKDTree(atoms.positions), atoms.arrays["lattice"]
     found = []
     for fit in fits:
-        members = np.flatnonzero(atoms.arrays["lattice"] == fit.lattice)
+        members = np.flatnonzero(lattice == fit.lattice)
         site = np.ascontiguousarray(atoms.arrays["site"][members])
         grid = SiteGrid.of(site)
         found.append(
@@ -78,6 +81,7 @@ def crystals(atoms: Atoms, fits: tuple[LatticeFit, ...]) -> tuple[Crystal, ...]:
                 sublattice=sublattice(site),
                 is_first=first[members],
                 vacuum=_vacuum(grid, fit, tree),
+                foreign=atoms.positions[(lattice > 0) & (lattice != fit.lattice)],
             )
         )
     return tuple(found)

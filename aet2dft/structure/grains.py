@@ -143,9 +143,7 @@ def signed_depth(
     half = 0.5 * crystal.nearest_neighbor
     query = np.ones(len(inside), dtype=bool) if query is None else query
     depth = np.full(len(inside), np.nan)
-    others = crystal.positions[~inside]
-    if free_surface:
-        others = np.concatenate([others, crystal.vacuum])
+    others = np.concatenate([crystal.positions[~inside], crystal.foreign, *([crystal.vacuum] if free_surface else [])])
     mine, rest = inside & query, ~inside & query
     if mine.any():
         depth[mine] = cKDTree(others).query(crystal.positions[mine])[0] - half if len(others) else np.inf

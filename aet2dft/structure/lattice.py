@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from aet2dft.atoms import require
 from aet2dft.errors import InputError
-from aet2dft.structure import _kernels
-from aet2dft.structure.neighbors import SiteGrid, shell_vectors
+from aet2dft.structure.marching import affine_fit, march, nearest_neighbor_distance
 
+MIN_ATOMS = 19
+"""An fcc atom with its 12 nearest and 6 second neighbors: less shows no axes."""
+NARROWER = (0.25, 0.2)
+"""Tolerances that are tried after the one asked for."""
 MIN_LATTICE = 50
 """Atoms; a smaller set of indexed atoms is not reported as a lattice of its own."""
 MIN_INDEXED = 0.5
@@ -23,9 +25,6 @@ MAX_CELL_SHEAR = 8.0
 """A best-fit cell with lengths beyond this ratio or angles beyond 90 ± this many degrees is not fcc."""
 MAX_RESIDUAL = 0.22
 """Largest rms distance of indexed atoms from their sites, in nearest-neighbor distances."""
-SEED_RESIDUAL = 0.2
-"""Largest rms misfit of the neighbors of a seed, in nearest-neighbor distances; hcp has 0.25 (three of twelve miss)."""
-_REFIT_EVERY = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +53,8 @@ class LatticeFit:
     """Degrees to lattice 1, the smallest of the 24 equivalent ones."""
     nearest_neighbor: float
     """Å: position of the first peak of the pair distances."""
+    tolerance: float
+    """Fraction of that distance within which atoms took their sites; NaN for a fit to sites that were there already."""
 
     @property
     def lengths(self) -> NDArray[np.float64]:
@@ -74,22 +75,6 @@ class LatticeFit:
     def cubic_positions(self, site: NDArray[np.integer]) -> NDArray[np.float64]:
         """Positions (..., 3), Å, of cubic sites (..., 3) in the frame of the model."""
         return np.asarray(np.einsum("...i,ji->...j", site, 0.5 * self.cubic_a * self.rotation) + self.cubic_origin)
-
-
-def nearest_neighbor_distance(points: NDArray[np.float64]) -> float:
-    """First peak, Å, of the pair distances of points (N, 3)."""
-    tree = cKDTree(points)
-    nearest = tree.query(points, k=2)[0][:, 1]
-    reach = 1.7 * float(np.median(nearest))
-    pairs = tree.query_pairs(reach, output_type="ndarray")
-    distance = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
-    edges = np.linspace(0.7, 1.7, 61) * float(np.median(nearest))
-    # per shell area, smoothed over 5 bins: the first shell stands out whatever the binning
-    density = np.histogram(distance, edges)[0] / (0.5 * (edges[1:] + edges[:-1])) ** 2
-    smooth = np.convolve(density, np.array([1, 2, 3, 2, 1]) / 9.0, mode="same")
-    first = int(np.argmax(smooth[: int(0.65 * len(smooth))]))
-    near = np.abs(distance - 0.5 * (edges[first] + edges[first + 1])) < 0.12 * edges[first]
-    return float(distance[near].mean()) if near.any() else float(np.median(nearest))
 
 
 def index_lattice(atoms: Atoms, *, tolerance: float = 0.35) -> tuple[Atoms, tuple[LatticeFit, ...]]:
@@ -121,103 +106,42 @@ def index_lattice(atoms: Atoms, *, tolerance: float = 0.35) -> tuple[Atoms, tupl
     one site are averaged and the nearest free atom within the tolerance takes it, until nothing changes. Local
     predictions follow bending and strain that a global fit cannot. What remains is searched for further lattices
     (twins). Axes and origin are chosen so that a turned copy gives the same lattice: axes nearest to those of the
-    model, site (0, 0, 0) at the indexed atom nearest to the centroid.
+    model, site (0, 0, 0) at the indexed atom nearest to the centroid. Where strained twins run into each other at the
+    tolerance that was asked for, the narrower ones of `NARROWER` are tried before the model is refused;
+    `LatticeFit.tolerance` says which one it was.
     """
     points = np.ascontiguousarray(atoms.positions, dtype=np.float64)
-    if len(points) < 13:
+    if len(points) < MIN_ATOMS:
         raise InputError(
-            f"{len(points)} atoms are too few for a lattice; an atom and its twelve neighbors are the least"
+            f"{len(points)} atoms are too few for a lattice; "
+            f"an atom with its first and second neighbors, {MIN_ATOMS} atoms, is the least"
         )
     spacing = nearest_neighbor_distance(points)
+    tolerances = [tolerance, *(t for t in NARROWER if t < tolerance)]
+    for attempt in tolerances:
+        site, lattice = _all_lattices(points, spacing, attempt)
+        try:
+            return _finish(atoms, points, site, lattice, spacing, attempt)
+        except InputError:
+            if attempt == tolerances[-1]:
+                raise
+    raise AssertionError("the last tolerance returns or raises")
+
+
+def _all_lattices(
+    points: NDArray[np.float64], spacing: float, tolerance: float
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Sites (N, 3) and lattice numbers (N,), 0 = none, lattice after lattice until no further one is found."""
     site = np.zeros((len(points), 3), dtype=np.int32)
     lattice = np.zeros(len(points), dtype=np.int32)
     while (free := np.flatnonzero(lattice == 0)).size >= MIN_LATTICE or not lattice.any():
-        found = _march(points[free], spacing, tolerance)
+        found = march(points[free], spacing, tolerance)
         if found is None or (found[0].size < MIN_LATTICE and lattice.any()):
             break
         members, own_site = found
         site[free[members]] = own_site
         lattice[free[members]] = lattice.max() + 1
-    return _finish(atoms, points, site, lattice, spacing)
-
-
-def _march(
-    points: NDArray[np.float64], spacing: float, tolerance: float
-) -> tuple[NDArray[np.intp], NDArray[np.int32]] | None:
-    """Indices into `points` of the atoms of one lattice, and their sites; None where no atom has an fcc surrounding."""
-    tree = cKDTree(points)
-    pairs = tree.query_pairs(1.7 * spacing, output_type="ndarray").astype(np.int32)
-    indptr, indices = _csr(pairs, len(points))
-    residual, axes = _kernels.fcc_frames(points, indptr, indices, spacing)
-    seed = int(np.argmin(residual)) if len(points) else 0
-    if not len(points) or residual[seed] > SEED_RESIDUAL * spacing:
-        return None
-    half = 0.5 * axes[seed]
-    site = np.zeros((len(points), 3), dtype=np.int32)
-    indexed = np.zeros(len(points), dtype=bool)
-    indexed[seed] = True
-    reach = int(1.6 * np.linalg.norm(points - points[seed], axis=1).max() / spacing) + 8
-    grid = SiteGrid(
-        atom_at=np.full((2 * reach + 1,) * 3, -1, dtype=np.int32), lowest=np.full(3, -reach, dtype=np.int32)
-    )
-    grid.atom_at[reach, reach, reach] = seed
-    new = np.array([seed])
-    for step in range(10 * reach):
-        candidates = grid.empty_around(site[new])
-        around = grid.neighbors(candidates)
-        predicted = _kernels.predict(points, around, -shell_vectors(1).astype(np.float64) @ half)
-        new, sites = _nearest_free(tree, predicted, candidates, indexed, tolerance * spacing)
-        if not new.size:
-            break
-        site[new], indexed[new] = sites, True
-        grid.atom_at[grid.index(sites)] = new
-        if step % _REFIT_EVERY == 0 and indexed.sum() > 30:
-            half = affine_fit(points[indexed], site[indexed])[0]
-    members = np.flatnonzero(indexed)
-    return members, site[members]
-
-
-def _csr(pairs: NDArray[np.int32], n: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Half list of pairs (m, 2) -> full neighbor list in CSR form, neighbors in ascending order."""
-    first = np.concatenate([pairs[:, 0], pairs[:, 1]])
-    second = np.concatenate([pairs[:, 1], pairs[:, 0]])
-    order = np.lexsort((second, first))
-    indptr = np.zeros(n + 1, dtype=np.int64)
-    np.cumsum(np.bincount(first, minlength=n), out=indptr[1:])
-    return indptr, np.ascontiguousarray(second[order], dtype=np.int32)
-
-
-def _nearest_free(
-    tree: cKDTree,
-    predicted: NDArray[np.float64],
-    candidates: NDArray[np.int32],
-    indexed: NDArray[np.bool_],
-    limit: float,
-) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Atoms that take a candidate site, and the sites; of two sites that want one atom the nearer gets it."""
-    distance, atom = tree.query(predicted, k=2, distance_upper_bound=limit)
-    taken = np.append(indexed, True)
-    choice = np.where(taken[atom[:, 0]], 1, 0)
-    rows = np.arange(len(atom))
-    atom, distance = atom[rows, choice], distance[rows, choice]
-    keep = np.flatnonzero(~taken[atom] & np.isfinite(distance))
-    keep = keep[np.argsort(distance[keep], kind="stable")]
-    _, first = np.unique(atom[keep], return_index=True)
-    keep = keep[first]
-    return atom[keep], candidates[keep]
-
-
-def affine_fit(
-    points: NDArray[np.float64], site: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Half-cell vectors as rows (3, 3) and origin (3,) of the least-squares lattice, r = n H + t."""
-    n = site.astype(np.float64)
-    mean_n, mean_r = n.mean(axis=0), points.mean(axis=0)
-    dn = n - mean_n
-    # einsum, not BLAS: the same bytes whatever the number of threads
-    moment, cross = np.einsum("ai,aj->ij", dn, dn), np.einsum("ai,aj->ij", dn, points - mean_r)
-    half = np.linalg.solve(moment, cross)
-    return half, mean_r - mean_n @ half
+    return site, lattice
 
 
 def _cubic_fit(
@@ -263,7 +187,12 @@ def _canonical(points: NDArray[np.float64], site: NDArray[np.int32], center: NDA
 
 
 def _finish(
-    atoms: Atoms, points: NDArray[np.float64], site: NDArray[np.int32], lattice: NDArray[np.int32], spacing: float
+    atoms: Atoms,
+    points: NDArray[np.float64],
+    site: NDArray[np.int32],
+    lattice: NDArray[np.int32],
+    spacing: float,
+    tolerance: float,
 ) -> tuple[Atoms, tuple[LatticeFit, ...]]:
     """Order the lattices by size, put each into its canonical frame, fit and judge it."""
     found = int((lattice > 0).sum())
@@ -281,7 +210,8 @@ def _finish(
     for number in range(1, len(sizes) + 1):
         own = np.flatnonzero(lattice == number)
         site[own] = _canonical(points[own], site[own], points.mean(axis=0))
-        fits.append(_fit(points[own], site[own], number, spacing, fits[0].rotation if fits else None))
+        reference = fits[0].rotation if fits else None
+        fits.append(_fit(points[own], site[own], number, spacing, reference, tolerance))
         displacement[own] = points[own] - fits[-1].positions(site[own])
     _judge(fits[0])
     result = atoms.copy()
@@ -297,8 +227,9 @@ def fit_lattice(atoms: Atoms, lattice: int = 1) -> LatticeFit:
     if own.sum() < 4:
         raise InputError(f"no lattice {lattice}: the atoms are on lattices 1 to {atoms.arrays['lattice'].max()}")
     return _fit(
-        atoms.positions[own], atoms.arrays["site"][own], lattice, nearest_neighbor_distance(atoms.positions), None
-    )
+        atoms.positions[own], atoms.arrays["site"][own], lattice, nearest_neighbor_distance(atoms.positions), None,
+        float("nan"),
+    )  # fmt: skip
 
 
 def _fit(
@@ -307,6 +238,7 @@ def _fit(
     number: int,
     spacing: float,
     reference: NDArray[np.float64] | None,
+    tolerance: float,
 ) -> LatticeFit:
     half, origin = affine_fit(points, site)
     cubic_a, rotation, cubic_origin = _cubic_fit(points, site)
@@ -316,6 +248,7 @@ def _fit(
         lattice=number, n_indexed=len(points), cell=2.0 * half, origin=origin, cubic_a=cubic_a, rotation=rotation,
         cubic_origin=cubic_origin, rms_displacement=_rms(triclinic), rms_displacement_cubic=_rms(cubic),
         misorientation=0.0 if reference is None else misorientation(reference, rotation), nearest_neighbor=spacing,
+        tolerance=tolerance,
     )  # fmt: skip
 
 

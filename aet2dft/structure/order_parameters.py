@@ -121,12 +121,14 @@ def sublattice_order_sigma(occupancy: Occupancy) -> NDArray[np.float64]:
 
     Notes
     -----
-    :math:`\mathrm{var}\,S = x_\alpha(1-x_\alpha)/N_\alpha + x_\beta(1-x_\beta)/N_\beta` with the effective numbers
+    :math:`\mathrm{var}\,S = x_\alpha(1-x_\alpha)/(N_\alpha-1) + x_\beta(1-x_\beta)/(N_\beta-1)` with the effective
+    numbers
     :math:`N = (\sum w)^2 / \sum w^2` of the sublattices, averaged with equal weight.
     """
     x = occupancy.fraction
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = x * (1 - x) * occupancy.squared / occupancy.weight**2
+        # 1 / (N - 1), not 1 / N: the fraction comes from the same atoms
+        variance = x * (1 - x) * occupancy.squared / (occupancy.weight**2 - occupancy.squared)
     held = VARIANTS[ORDERED].astype(np.float64)
     sigma = np.full((len(VARIANTS), x.shape[1]), np.nan)
     alpha, beta = held / held.sum(axis=1, keepdims=True), (1 - held) / (1 - held).sum(axis=1, keepdims=True)

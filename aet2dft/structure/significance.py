@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from aet2dft.structure.crystal import Crystal
 from aet2dft.structure.grains import LARGE_GRAIN, Labeler, Labels, components
-from aet2dft.structure.variants import PHASE_OF, VARIANTS
+from aet2dft.structure.variants import PHASE_OF
 
 _ORDER_BINS = 10
 
@@ -38,7 +38,7 @@ class SurrogateSizes:
 def surrogate_sizes(
     crystal: Crystal, labeler: Labeler, labels: Labels, grain: NDArray[np.int32], *, surrogates: int, seed: int
 ) -> SurrogateSizes:
-    """Largest false grains of particles that hold the large grains of this one and nothing else.
+    """Largest false grains of particles that hold the other grains of this one and nothing else.
 
     Parameters
     ----------
@@ -53,47 +53,52 @@ def surrogate_sizes(
 
     Notes
     -----
-    A random alloy is not the null of a small grain that lies between large ordered ones: their disordered rims make
-    false grains. Here every atom belongs to the nearest large grain; the chance of the first species is the rate
-    found among the atoms of equal kind, that is equal occupation of its sublattice in the variant of that grain,
-    similar leave-one-out S of that variant, and equal surface. Species are drawn independently from these rates,
-    labelled with the same recipe, and components are counted that do not overlap the large grain of their own
-    variant.
+    A random alloy is not the null of a small grain that lies between ordered ones: their disordered rims make false
+    grains. L1₀ is tested against particles with all L1₂ grains and no L1₀, small L1₂ grains against particles with the
+    large grains alone. There, every atom belongs to the nearest of the kept grains; the chance of the first species is
+    the rate found among the atoms on the same sublattice of grains of the same variant, with similar leave-one-out S
+    of that variant, and equally at the surface or not. Species are drawn independently from these rates, labelled with
+    the same recipe, and components are counted that do not overlap a kept grain of their own variant.
     """
+    size = np.bincount(grain, minlength=2)
+    large = size[grain] >= LARGE_GRAIN
+    is_l12 = PHASE_OF[labels.variant] == "L12"
+    sizes = {
+        phase: _largest_false(crystal, labeler, phase, surrogates, seed, *_rates(crystal, labels, (grain > 0) & kept))
+        for phase, kept in (("L10", large | is_l12), ("L12", large))
+    }
+    return SurrogateSizes(l10=sizes["L10"], l12=sizes["L12"])
+
+
+def _largest_false(
+    crystal: Crystal, labeler: Labeler, phase: str, surrogates: int, seed: int,
+    rate: NDArray[np.float64], host: NDArray[np.int32],
+) -> NDArray[np.int64]:  # fmt: skip
+    """Atoms (surrogates,) of the largest component of a phase that is not part of a host grain."""
     rng = np.random.default_rng(seed)
-    rate, own_variant = _rates(crystal, labels, grain)
     # draw in an order that depends on the sites, not on the numbering of the atoms
     order = np.lexsort(crystal.site.T)
-    sizes: dict[str, list[int]] = {"L10": [], "L12": []}
-    for _ in range(surrogates):
+    found = np.zeros(surrogates, dtype=np.int64)
+    for k in range(surrogates):
         species = np.empty(len(rate), dtype=bool)
         species[order] = rng.random(len(rate)) < rate[order]
         variant = labeler.variants(species)
         part = components(variant, crystal.neighbors)
-        # components made of the large grains themselves are not false
-        real = np.zeros(part.max() + 1, dtype=bool)
-        real[part[(variant == own_variant) & (variant > 0)]] = True
-        count = np.bincount(part)
-        phase = np.empty(part.max() + 1, dtype=PHASE_OF.dtype)
-        phase[part] = PHASE_OF[variant]
-        for name, found in sizes.items():
-            found.append(int(count[(phase == name) & ~real].max(initial=0)))
-    return SurrogateSizes(l10=np.array(sizes["L10"], dtype=np.int64), l12=np.array(sizes["L12"], dtype=np.int64))
+        false = PHASE_OF[variant] == phase
+        false &= ~np.isin(part, part[(variant == host) & (variant > 0)])
+        found[k] = np.bincount(part[false]).max(initial=0)
+    return found
 
 
-def _rates(crystal: Crystal, labels: Labels, grain: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Chance (n,) of the first species without small grains, and variant (n,) of the nearest large grain."""
-    size = np.bincount(grain, minlength=2)
-    large = (grain > 0) & (size[grain] >= LARGE_GRAIN)
-    own = np.zeros(len(grain), dtype=np.int32)
-    if large.any():
-        home = np.flatnonzero(large)
-        own = labels.variant[home[cKDTree(crystal.positions[home]).query(crystal.positions)[1]]]
-    alone = np.where(own > 0, np.nan_to_num(labels.order_without_self[own, np.arange(len(own))]), 0.0)
-    edges = np.quantile(alone[own > 0], np.linspace(0, 1, _ORDER_BINS + 1)[1:-1]) if (own > 0).any() else np.zeros(0)
-    kind = np.searchsorted(edges, alone) * 2 + crystal.is_skin
-    kind = kind * 2 + VARIANTS[own, crystal.sublattice]
-    kind = kind * 16 + own
-    _, kind = np.unique(kind, return_inverse=True)
-    counts = np.bincount(kind)
-    return (np.bincount(kind, weights=crystal.is_first) / counts)[kind], own
+def _rates(crystal: Crystal, labels: Labels, kept: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Chance (n,) of the first species if only the kept grains were there, and variant (n,) of the nearest of them."""
+    host = np.zeros(len(kept), dtype=np.int32)
+    if kept.any():
+        home = np.flatnonzero(kept)
+        host = labels.variant[home[cKDTree(crystal.positions[home]).query(crystal.positions)[1]]]
+    alone = np.where(host > 0, np.nan_to_num(labels.order_without_self[host, np.arange(len(host))]), 0.0)
+    edges = np.quantile(alone[host > 0], np.linspace(0, 1, _ORDER_BINS + 1)[1:-1]) if (host > 0).any() else np.zeros(0)
+    kind = (np.searchsorted(edges, alone) * 2 + crystal.is_skin) * 16 + host
+    # without order around it a site is as good as any other
+    _, kind = np.unique(kind * 4 + np.where(host > 0, crystal.sublattice, 0), return_inverse=True)
+    return (np.bincount(kind, weights=crystal.is_first) / np.bincount(kind))[kind], host

@@ -56,7 +56,8 @@ def local_strain(
     Around every atom :math:`u(r) = u_0 + G (r - r_0)` is fitted with weights :math:`\exp(-d^2 / 2\sigma^2)`;
     :math:`\varepsilon = (G + G^T)/2`. The fit is exact on affine fields, at the surface too, where smoothing the
     displacements and then differencing (Nadaraya-Watson) is biased towards zero. Errors:
-    :math:`\mathrm{cov} = M^{-1} (\sum w^2 x x^T s^2) M^{-1}` with :math:`M = \sum w x x^T`.
+    :math:`\mathrm{cov} = s^2 M^{-1} (\sum w^2 x x^T) M^{-1}` with :math:`M = \sum w x x^T` and s the position error of
+    the atom itself, taken to be that of its surroundings.
     """
     ideal = positions - displacement
     order, start, shape = _cells(ideal, 0.5 * TRUNCATE * sigma)
@@ -67,7 +68,7 @@ def local_strain(
     residual = displacement - smooth
     if position_sigma is not None:
         noise = float(np.sqrt((position_sigma**2).mean()))
-        variance = np.repeat((position_sigma**2).mean(axis=1)[:, None], 3, axis=1)
+        variance = position_sigma**2
     else:
         # the leave-one-out residual holds the error of the prediction too; that part is below 2 % here
         noise = float(np.sqrt(np.nanmean(residual**2)))

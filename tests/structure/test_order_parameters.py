@@ -166,8 +166,7 @@ def test_the_error_bar_is_the_spread_of_independent_crystals():
     drawn = [sums.occupancy(rng.random(len(site)) < chance) for _ in range(300)]
     spread = np.std([sublattice_order(o)[L12] for o in drawn], axis=0)
     claimed = np.sqrt(np.mean([sublattice_order_sigma(o)[L12] ** 2 for o in drawn], axis=0))
-    # x (1 - x) of n atoms is low by 1 / n on average: 7 % for the 15 atoms of a sublattice here, more at the surface
-    assert np.median((claimed / spread)[inner] ** 2) == pytest.approx(1 - 1 / 15, abs=0.04)
+    assert np.median((claimed / spread)[inner] ** 2) == pytest.approx(1, abs=0.04)
     assert ((claimed / spread) > 0.7).all()
 
 

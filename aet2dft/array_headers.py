@@ -1,0 +1,97 @@
+"""Shapes of images and volumes from the headers of their files; the values are not read."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from aet2dft import hdf5
+from aet2dft.errors import InputError, ParseError
+from aet2dft.structure.matlab import mat_variables
+
+Shapes = dict[str, tuple[int, ...]]
+_NPY_HEADER = 1 << 16
+"""Bytes of a .npy file that are looked at; an honest header is shorter."""
+
+
+def shapes(path: Path) -> Shapes | None:
+    """Shapes of the arrays of a file by their names, as in the file; None where it is of no known kind.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        return None
+    try:
+        return read(path)
+    except InputError:
+        raise
+    except Exception as error:
+        words = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ParseError(path, f"cannot be read ({words}); the file is damaged, restore it from a copy") from error
+
+
+def largest(found: Shapes) -> tuple[str, tuple[int, ...]] | None:
+    """The three-dimensional array with most values, if there is one."""
+    three = [(name, shape) for name, shape in found.items() if len(shape) == 3]
+    return max(three, key=lambda item: math.prod(item[1]), default=None)
+
+
+def _npy(path: Path) -> Shapes:
+    import numpy as np
+
+    # the memory map fails where the header declares more than the file holds
+    return {path.name: tuple(np.load(path, mmap_mode="r", allow_pickle=False).shape)}
+
+
+def _npz(path: Path) -> Shapes:
+    import numpy as np
+
+    found: Shapes = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                head = io.BytesIO(member.read(_NPY_HEADER))
+            version = np.lib.format.read_magic(head)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            found[name.removesuffix(".npy")] = tuple(read(head)[0])
+    return found
+
+
+def _tiff(path: Path) -> Shapes:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return {path.name: tuple(file.series[0].shape)}
+
+
+def _mrc(path: Path) -> Shapes:
+    import mrcfile
+
+    with mrcfile.open(path, permissive=False, header_only=True) as file:
+        shape = int(file.header.nx), int(file.header.ny), int(file.header.nz)
+        if math.prod(shape) > 8 * path.stat().st_size:  # no mode has less than four bits per value
+            raise InputError(f"{path}: its header declares {shape} values, the file is shorter; restore it from a copy")
+        return {path.name: shape}
+
+
+def _hdf5(path: Path) -> Shapes:
+    with hdf5.open_file(path) as file:
+        found = hdf5.datasets(file, path)
+        return {name: tuple(data.shape or ()) for name, data in found.items() if data.dtype.kind in "biuf"}
+
+
+_READERS: dict[str, Callable[[Path], Shapes]] = {
+    **dict.fromkeys((".h5", ".hdf5", ".emd"), _hdf5),
+    **dict.fromkeys((".mrc", ".map", ".rec"), _mrc),
+    **dict.fromkeys((".tif", ".tiff"), _tiff),
+    ".mat": mat_variables,
+    ".npy": _npy,
+    ".npz": _npz,
+}
