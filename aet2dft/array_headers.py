@@ -13,6 +13,8 @@ from aet2dft.errors import InputError, ParseError
 from aet2dft.structure.matlab import mat_variables
 
 Shapes = dict[str, tuple[int, ...]]
+_LEAST_EDGE = 4
+"""A three-dimensional array that is shorter along one axis is a table, not a stack of images."""
 _NPY_HEADER = 1 << 16
 """Bytes of a .npy file that are looked at; an honest header is shorter."""
 
@@ -38,8 +40,8 @@ def shapes(path: Path) -> Shapes | None:
 
 
 def largest(found: Shapes) -> tuple[str, tuple[int, ...]] | None:
-    """The three-dimensional array with most values, if there is one."""
-    three = [(name, shape) for name, shape in found.items() if len(shape) == 3]
+    """The stack of images or the volume with most values, if there is one."""
+    three = [(name, shape) for name, shape in found.items() if len(shape) == 3 and min(shape) >= _LEAST_EDGE]
     return max(three, key=lambda item: math.prod(item[1]), default=None)
 
 

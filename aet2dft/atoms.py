@@ -20,6 +20,8 @@ CANDIDATE_RANGE = (0.9, 4.5)
 """Å; range of the median nearest-neighbor distance of candidates whose species are not known."""
 SHORT_BOND = 1.8
 """Å; a bond below this between metal atoms is reported as a problem."""
+_LIGHTEST_METAL = 0.9
+"""Å; covalent radius below which an element bonds at shorter distances than metals do: H, C, N, O, F."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +171,7 @@ def examine(atoms: Atoms) -> Soundness:
             fatal += wrong_unit
         if not wrong_unit:
             fatal += _coincident(distance, partner)
-            problems += [] if "X" in composition else _short_bonds(distance, partner)
+            problems += [] if "X" in composition else _short_bonds(atoms.numbers, distance, partner)
     return Soundness(
         n_atoms=len(atoms),
         composition=composition,
@@ -225,15 +227,18 @@ def _coincident(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> lis
     ]
 
 
-def _short_bonds(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
-    short = np.flatnonzero((distance < SHORT_BOND) & (distance >= MIN_SEPARATION))
+def _short_bonds(numbers: NDArray[np.integer], distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
+    radius, other = covalent_radii[numbers], covalent_radii[numbers[partner]]
+    with_light = np.minimum(radius, other) < _LIGHTEST_METAL
+    limit = np.where(with_light, BOND_RANGE[0] * (radius + other), SHORT_BOND)
+    short = np.flatnonzero((distance < limit) & (distance >= MIN_SEPARATION))
     if not short.size:
         return []
     lengths = {tuple(sorted((int(i), int(partner[i])))): float(distance[i]) for i in short}
     pairs = sorted(lengths, key=lambda pair: (lengths[pair], pair))
     listed = ", ".join(f"{i}-{j} {lengths[i, j]:.2f} Å" for i, j in pairs[:5])
     more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-    return [f"{len(pairs)} bonds are shorter than {SHORT_BOND} Å: {listed}{more}; they are not fit for a DFT input"]
+    return [f"bonds too short for a DFT input (between metal atoms: below {SHORT_BOND} Å): {listed}{more}"]
 
 
 def _unit_problem(numbers: NDArray[np.integer], median: float) -> list[str]:

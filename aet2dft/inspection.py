@@ -12,7 +12,7 @@ from aet2dft import array_headers, store
 from aet2dft.atoms import examine
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
-from aet2dft.structure.readers import load_atoms
+from aet2dft.structure.readers import load_atoms, load_structures
 
 _OUTPUTS = ("pw.out", "data-file-schema.xml", "OUTCAR", "vasprun.xml")
 """Files that make a folder that of a DFT run; packed ones end in .gz."""
@@ -54,8 +54,15 @@ def inspect(path: Path, types: Path | None, settings: ReadSettings) -> dict[str,
 
 
 def _atoms(path: Path, types: Path | None, settings: ReadSettings) -> dict[str, Any]:
-    atoms = load_atoms(path, types, settings)
-    return {"kind": "atoms"} | _model(atoms) | {"notes": list(atoms.info["notes"])}
+    several = [] if path.suffix.lower() == ".mat" or types is not None else load_structures(path)
+    if len(several) < 2:
+        atoms = load_atoms(path, types, settings)
+        return {"kind": "atoms"} | _model(atoms) | {"notes": list(atoms.info["notes"])}
+    unsound = [(k, examine(atoms)) for k, atoms in enumerate(several)]
+    problems = [f"structure {k}: {text}" for k, found in unsound for text in (*found.fatal, *found.problems)]
+    notes = [f"{len(several)} structures; counts and distances are those of {path.name}@0"]
+    first = _model(several[0]) | {"problems": problems, "notes": notes}
+    return {"kind": "atoms", "n_structures": len(several)} | first
 
 
 def _model(atoms: Atoms) -> dict[str, Any]:
@@ -120,20 +127,24 @@ def _dft_output(folder: Path) -> dict[str, Any]:
 
 
 def _holds_atoms(path: Path, shapes: array_headers.Shapes, settings: ReadSettings) -> bool:
-    """Whether a MATLAB file holds coordinates (3, N), or the user says so."""
-    named = settings.variable is not None
-    coordinates = any(len(shape) == 2 and shape[0] == 3 and shape[1] > 3 for shape in shapes.values())
-    return path.suffix.lower() == ".mat" and (named or coordinates)
+    """Whether a MATLAB file holds one array of coordinates (3, N), or the user names it."""
+    return path.suffix.lower() == ".mat" and (settings.variable is not None or len(_coordinates(shapes)) == 1)
+
+
+def _coordinates(shapes: array_headers.Shapes) -> list[str]:
+    return [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == 3 and shape[1] > 3]
 
 
 def _arrays(path: Path, shapes: array_headers.Shapes) -> dict[str, Any]:
-    """A volume where the three edges of the largest array are alike, else a stack of images."""
+    """A volume where the edges of the largest array are alike (a film is thin along the second), else images."""
     found = array_headers.largest(shapes)
-    listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numbers"
     if found is None:
-        problem = f"{path}: holds no coordinates (3, N), no images and no volume; it holds {listed}"
-        return {"kind": "unknown", "shape": None, "problems": [problem], "notes": []}
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numbers"
+        none = "no coordinates (3, N), no images and no volume"
+        held = "several arrays (3, N), name one with --variable" if _coordinates(shapes) else none
+        return {"kind": "unknown", "shape": None, "problems": [f"{path}: holds {held}; it holds {listed}"], "notes": []}
     name, shape = found
-    kind = "volume" if max(shape) < 1.25 * min(shape) else "tilt_series"
+    volume = max(shape) < 1.25 * min(shape) or shape[0] == shape[2]
+    kind = "volume" if volume else "tilt_series"
     notes = [f"{name} of shape {shape} taken for a {kind} by its shape"]
     return {"kind": kind, "shape": list(shape), "problems": [], "notes": notes}

@@ -18,7 +18,7 @@ ANSWERS = {
     "how_sure_are_the_grains": r"9\d\.\d % of 3,9\d\d atoms have the right label",
     "is_the_strain_real": r"(?m)^xx: rms 1\.[78]\d %, noise floor 0\.2\d %, [67]\d % of the atoms",
     "order_of_every_volume": r"1,452 volumes of 32 atoms\n(\|eta_z\|.*\n){8}",
-    "which_grains": r"(?m)^ +1 7,\d{3} +0\.7\d +L12 .*\n +2 7,\d{3} +0\.7\d +L12 ",
+    "which_grains": r"(?m)^ +1 +7,\d{3} +0\.7\d +L12 .*\n +2 +7,\d{3} +0\.7\d +L12 ",
 }
 """A pattern in what each example prints."""
 

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from aet2dft.dft_inputs import espresso_output, vasp_output
 from aet2dft.dft_inputs.deck_structure import read_deck_structure
+from aet2dft.dft_inputs.retries import retry_note
 from aet2dft.dft_inputs.run_result import RunResult
 
 LOCK_NAME = ".lock"
@@ -66,6 +68,8 @@ def assess(
         return result.judged("input_changed", f"{changed} is not the file that was written; write the decks again")
     if result.status == "not_started":
         return _not_run(result, exit_status, parent_ok=parent_ok)
+    if note := retry_note(folder):
+        result = replace(result, warnings=(*result.warnings, note))
     if result.counted_as in ("ok", "not_converged"):
         return result.judged(*_identity(folder, manifest, job, result))
     return result

@@ -18,7 +18,8 @@ _ESPRESSO_PARENT = """\
 save=../{parent}/out/job.save
 [ "$(cat ../{parent}/exit_status 2>/dev/null)" = 0 ] && grep -q 'JOB DONE' ../{parent}/pw.out ||
     refuse "{parent} has not ended well, run it first"
-[ -f "$save/charge-density.dat" ] && [ -f "$save/data-file-schema.xml" ] ||
+set -- "$save"/charge-density.*
+[ -f "$1" ] && [ -f "$save/data-file-schema.xml" ] ||
     refuse "{parent} has left no charge density, run it again"
 """
 
@@ -28,7 +29,7 @@ mkdir -p out/job.save
 """
 
 _ESPRESSO_COPY = """\
-cp "$save/charge-density.dat" "$save/data-file-schema.xml" out/job.save/ || refuse "cannot copy the charge density"
+cp "$@" "$save/data-file-schema.xml" out/job.save/ || refuse "cannot copy the charge density"
 """
 
 _ESPRESSO_RUN = """\
@@ -57,7 +58,7 @@ mv pw.out.part pw.out
 _ESPRESSO_CHILD_END = """\
 # a run that died early leaves the file of its parent, which is no result of this one
 cmp -s "$save/data-file-schema.xml" out/job.save/data-file-schema.xml || keep_result
-rm -rf out/job.wfc* out/job.save/wfc* out/job.save/charge-density.dat
+rm -rf out/job.wfc* out/job.save/wfc* out/job.save/charge-density.*
 mv pw.out.part pw.out
 """
 

@@ -1,9 +1,8 @@
-"""Boxes, windows and the periodic cells cut from a particle on the integer sites of its lattice."""
+"""Periodic cells cut from a particle on the integer sites of its lattice; where they lie is decided in ``boxes``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations, product
 
 import numpy as np
 from ase import Atoms
@@ -15,33 +14,10 @@ from aet2dft.errors import InputError
 from aet2dft.structure.lattice import LatticeFit, affine_fit
 from aet2dft.structure.neighbors import SiteGrid, shell_vectors
 from aet2dft.structure.order_parameters import concentration_waves
-from aet2dft.structure.variants import PHASE_OF, VARIANTS, sublattice
+from aet2dft.structure.variants import VARIANTS, sublattice
 
-NESTED_CELLS = (2, 3, 4, 5, 6, 7)
 _EDGE_DECIMALS = 5
 """Cell vectors are rounded to 1e-5 Å, so that decks do not depend on the last bits of a fit."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Box:
-    """A box of lattice sites."""
-
-    lattice: int
-    """Lattice of the sites."""
-    origin: NDArray[np.int32]
-    """(3,), half cells: lowest corner."""
-    size: NDArray[np.int32]
-    """(3,), half cells."""
-    n_sites: int
-    """fcc sites inside."""
-    n_atoms: int
-    """Sites with an atom."""
-    grain: int
-    """Grain that it was placed around, 0 = the center of the particle."""
-    n_grain: int
-    """Atoms of that grain inside."""
-    note: str
-    """How it was chosen, in words, with the runners-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,143 +46,6 @@ class CutVolume:
     """abs(eta_z) - abs(eta_x) of the species on the sites; NaN unless there are two species."""
     strain: NDArray[np.float64]
     """(6,): strain of the window's own lattice against the cubic fit, lattice frame."""
-
-
-def choose_grain(atoms: Atoms, around: str) -> tuple[int, str]:
-    """Grain that a box is put around: the largest of a phase, one by number, or 0 for ``center``; and how near the
-    runners-up were.
-
-    Raises
-    ------
-    InputError
-        If there is no such grain; the message lists those that are.
-    """
-    if around == "center":
-        return 0, "around the center of the particle"
-    require(atoms, "grain", "variant")
-    grain, variant = atoms.arrays["grain"], atoms.arrays["variant"]
-    sizes = np.bincount(grain, minlength=1)[1:]
-    phases = [str(PHASE_OF[variant[np.argmax(grain == g)]]) for g in range(1, len(sizes) + 1)]
-    listed = (
-        ", ".join(f"{g} ({p}, {n} atoms)" for g, (p, n) in enumerate(zip(phases, sizes, strict=True), start=1))
-        or "none"
-    )
-    if around.isdigit():
-        if not 1 <= int(around) <= len(sizes):
-            raise InputError(f"there is no grain {around}; the grains are {listed}")
-        return int(around), f"around grain {around} ({phases[int(around) - 1]}, {sizes[int(around) - 1]} atoms)"
-    own = [g for g, p in enumerate(phases, start=1) if p == around.upper()]
-    if not own:
-        raise InputError(f"there is no grain of phase {around}; give --around center or a grain: {listed}")
-    others = ", ".join(f"grain {g} with {sizes[g - 1]}" for g in own[1:4])
-    note = f"around grain {own[0]}, the largest of phase {around.upper()} with {sizes[own[0] - 1]} atoms"
-    return own[0], f"{note}; next: {others}" if others else note
-
-
-def find_box(atoms: Atoms, size: tuple[int, int, int], around: str, fit: LatticeFit) -> Box:
-    """The box of `size` half cells that holds most of a grain.
-
-    Among the boxes with every site occupied the one with most atoms of the grain, then the nearest to its center, is
-    taken; all orientations of the box are tried. Where no box is full, those with the fewest empty sites compete, and
-    the note says so.
-
-    Raises
-    ------
-    InputError
-        If the particle is smaller than the box, or there is no such grain.
-    """
-    number, note = choose_grain(atoms, around)
-    members = np.flatnonzero(atoms.arrays["lattice"] == fit.lattice)
-    grid = SiteGrid.of(atoms.arrays["site"], members)
-    sites = atoms.arrays["site"][members]
-    of_grain = np.zeros(grid.atom_at.shape, dtype=np.int32)
-    wanted = sites[atoms.arrays["grain"][members] == number] if number else sites
-    of_grain[grid.index(wanted)] = 1
-    empty = (grid.sites() & (grid.atom_at < 0)).astype(np.int32)
-    center = wanted.mean(axis=0)
-    best: tuple[float, ...] | None = None
-    for shape in sorted(set(permutations(size))):
-        if any(s > n for s, n in zip(shape, grid.atom_at.shape, strict=True)):
-            continue
-        missing, inside = _box_sums(empty, shape), _box_sums(of_grain, shape)
-        rank = _best_corner(missing, inside, center - grid.lowest - 0.5 * (np.array(shape) - 1))
-        key = (
-            missing[rank],
-            -inside[rank] if number else 0,
-            _distance(rank, shape, center - grid.lowest),
-            *shape,
-            *rank,
-        )
-        best = key if best is None or key < best else best
-    if best is None:
-        raise InputError(
-            f"the particle is smaller than the box of {'x'.join(map(str, size))} half cells; give a smaller --box"
-        )
-    shape, corner = np.array(best[3:6], dtype=np.int32), np.array(best[6:9], dtype=np.int32) + grid.lowest
-    n_sites = int(grid.sites()[tuple(slice(c, c + s) for c, s in zip(corner - grid.lowest, shape, strict=True))].sum())
-    if best[0]:
-        note += f"; no box is full, this one lacks {int(best[0])} of {n_sites} sites"
-    return Box(
-        lattice=fit.lattice,
-        origin=corner.astype(np.int32),
-        size=shape,
-        n_sites=n_sites,
-        n_atoms=n_sites - int(best[0]),
-        grain=number,
-        n_grain=int(-best[1]),
-        note=note,
-    )
-
-
-def _box_sums(field: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Sum of a field over the box at every corner."""
-    table = np.pad(field.cumsum(0).cumsum(1).cumsum(2).astype(np.int64), ((1, 0),) * 3)
-    total = np.zeros([n - s + 1 for n, s in zip(field.shape, shape, strict=True)], dtype=np.int64)
-    for corner in product((0, 1), repeat=3):
-        part = tuple(slice(s * c, n + 1 - s * (1 - c)) for s, n, c in zip(shape, field.shape, corner, strict=True))
-        total += (-1) ** (3 - sum(corner)) * table[part]
-    return total
-
-
-def _best_corner(missing: NDArray[np.int64], inside: NDArray[np.int64], ideal: NDArray[np.float64]) -> tuple[int, ...]:
-    """Corner of fewest missing sites, then most atoms of the grain, then nearest to the ideal corner."""
-    fullest = missing == missing.min()
-    corners = np.argwhere(fullest & (inside == inside[fullest].max()))
-    nearest = np.argmin(((corners - ideal) ** 2).sum(axis=1))
-    return tuple(int(c) for c in corners[nearest])
-
-
-def _distance(corner: tuple[int, ...], shape: tuple[int, ...], center: NDArray[np.float64]) -> float:
-    return float(((np.array(corner) + 0.5 * (np.array(shape) - 1) - center) ** 2).sum())
-
-
-def windows(box: Box, settings: InputsSettings) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Origin and size (half cells) of every window of a kind: sliding by half cells, nested cubes, or the box itself.
-
-    Raises
-    ------
-    InputError
-        If the box is smaller than the window.
-    """
-    if settings.kind == "supercell":
-        found = [(box.origin, box.size)]
-    elif settings.kind == "nested":
-        sizes = [np.full(3, 2 * n, dtype=np.int32) for n in NESTED_CELLS if 2 * n <= box.size.min()]
-        found = [(box.origin + (box.size - size) // 2, size) for size in sizes]
-    else:
-        size = np.full(3, 2 * settings.cells, dtype=np.int32)
-        steps = [range(int(n - s) + 1) for n, s in zip(box.size, size, strict=True)]
-        found = [(box.origin + np.array(step, dtype=np.int32), size) for step in product(*steps)]
-    if not found:
-        raise InputError(
-            f"a box of {'x'.join(map(str, box.size))} half cells holds no window of {settings.cells} cells; give a larger --box"
-        )
-    if settings.limit is not None and settings.limit < len(found):
-        middle = box.origin + 0.5 * box.size
-        distance = [float(((origin + 0.5 * size - middle) ** 2).sum()) for origin, size in found]
-        nearest = sorted(np.argsort(distance, kind="stable")[: settings.limit].tolist())
-        found = [found[k] for k in nearest]
-    return found
 
 
 class Cutter:
