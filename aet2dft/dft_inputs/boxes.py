@@ -1,4 +1,7 @@
-"""Where volumes lie: the box around a grain, and the windows of a kind inside it; cutting them is done in ``volumes``."""
+"""Where volumes lie: the box around a grain, and the windows of a kind inside it.
+
+Atoms are cut out in ``volumes``.
+"""
 
 from __future__ import annotations
 
@@ -106,16 +109,16 @@ def find_box(atoms: Atoms, size: tuple[int, int, int], choice: GrainChoice) -> B
     own = members[atoms.arrays["grain"][members] == choice.grain] if choice.grain else members
     wanted = atoms.arrays["site"][own]
     of_grain = np.zeros(grid.atom_at.shape, dtype=np.int32)
-    of_grain[grid.index(wanted)] = 1
+    # around the center of the particle nothing but the distance decides
+    of_grain[grid.index(wanted)] = bool(choice.grain)
     empty = (grid.sites() & (grid.atom_at < 0)).astype(np.int32)
     center = wanted.mean(axis=0) - grid.lowest
-    shapes = [s for s in sorted(set(permutations(size))) if all(n <= m for n, m in zip(s, empty.shape, strict=True))]
+    extent = np.ptp(atoms.arrays["site"][members], axis=0) + 1
+    shapes = [(x, y, z) for x, y, z in sorted(set(permutations(size))) if (np.array((x, y, z)) <= extent).all()]
     if not shapes:
         words = "x".join(map(str, size))
         raise InputError(f"the particle is smaller than the box of {words} half cells; give a smaller --box")
-    # around the center of the particle nothing but the distance decides
-    placed = [_place(empty, of_grain * bool(choice.grain), shape, center) for shape in shapes]
-    best = min(placed, key=lambda place: place.rank)
+    best = min((_place(empty, of_grain, shape, center) for shape in shapes), key=lambda place: place.rank)
     n_sites = int(grid.sites()[tuple(slice(c, c + s) for c, s in zip(best.corner, best.shape, strict=True))].sum())
     missing = best.rank[0]
     note = choice.note + (f"; no box is full, this one lacks {missing} of {n_sites} sites" if missing else "")

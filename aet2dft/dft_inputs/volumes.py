@@ -73,26 +73,25 @@ class Cutter:
     def cut(self, name: str, origin: NDArray[np.int32], size: NDArray[np.int32]) -> CutVolume:
         """One window as a periodic cell."""
         site = np.argwhere(_site_mask(origin, size)).astype(np.int32) + origin
-        index = self._grid.atoms(site)
-        present = index >= 0
-        n_vacancies = int((~present).sum())
-        reason = ""
-        if n_vacancies and self._settings.vacancies == "reject":
-            reason = f"{n_vacancies} of {len(site)} sites are empty (first: site {site[~present][0].tolist()})"
-        elif not present.any():
-            reason = "every site is empty"
-        kept = site[present]
+        found = self._grid.atoms(site)
+        present = found >= 0
+        kept, index, empty = site[present], found[present], site[~present]
         ideal = (kept - origin) @ self._cell
-        shift = self._lattice_frame[index[present]] - ideal if present.any() else np.zeros((1, 3))
-        offset = shift.mean(axis=0)
-        atoms = self._periodic(
-            kept, index[present], origin, size, ideal if self._settings.positions == "ideal" else ideal + shift - offset
-        )
-        if n_vacancies and self._settings.vacancies == "fill" and not reason:
-            atoms = self._filled(atoms, site[~present], origin)
-        bond, pair = _shortest_bond(atoms) if len(atoms) > 1 else (float("nan"), (0, 0))
+        shift = self._lattice_frame[index] - ideal
+        offset = shift.mean(axis=0) if len(kept) else np.zeros(3)
+        cell = np.round(size[:, None] * self._cell, _EDGE_DECIMALS)
+        # fractions of the rounded cell: equal windows must give equal decks
+        measured = self._settings.positions == "measured"
+        atoms = self._periodic(kept, index, ideal + shift - offset if measured else (kept - origin) / size @ cell, cell)
+        reason = self._empty_sites(site, empty)
+        if len(empty) and not reason and self._settings.vacancies == "fill":
+            atoms = self._filled(atoms, empty, (empty - origin) / size @ cell)
+        bond, pair = _shortest_bond(atoms)
         if not reason and bond < self._settings.min_bond:
-            reason = f"bond of {bond:.2f} Å between sites {pair[0]} and {pair[1]}, periodic images included, is below {self._settings.min_bond:g} Å"
+            reason = (
+                f"bond of {bond:.2f} Å between sites {pair[0]} and {pair[1]}, periodic images included, "
+                f"is below {self._settings.min_bond:g} Å"
+            )
         return CutVolume(
             name=name,
             atoms=None if reason else atoms,
@@ -101,23 +100,27 @@ class Cutter:
             size=size,
             center=self._fit.positions(origin + 0.5 * (size - 1)),
             offset=offset,
-            n_vacancies=n_vacancies,
+            n_vacancies=len(empty),
             shortest_bond=bond,
-            order_difference=self._order_difference(kept, index[present]),
-            strain=self._strain(kept, index[present]),
+            order_difference=self._order_difference(kept, index),
+            strain=self._strain(kept, index),
         )
+
+    def _empty_sites(self, site: NDArray[np.int32], empty: NDArray[np.int32]) -> str:
+        """Why a window with these empty sites cannot be used, if it cannot."""
+        if len(empty) == len(site):
+            return "every site is empty"
+        if len(empty) and self._settings.vacancies == "reject":
+            return f"{len(empty)} of {len(site)} sites are empty (first: site {empty[0].tolist()})"
+        return ""
 
     def _periodic(
         self,
         site: NDArray[np.int32],
         index: NDArray[np.int32],
-        origin: NDArray[np.int32],
-        size: NDArray[np.int32],
         positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
     ) -> Atoms:
-        cell = np.round(size[:, None] * self._cell, _EDGE_DECIMALS)
-        if self._settings.positions == "ideal":
-            positions = ((site - origin) / size) @ cell
         atoms = Atoms(numbers=self._atoms.numbers[index], positions=positions, cell=cell, pbc=True)
         atoms.set_array("site_id", self._atoms.arrays["site_id"][index])
         atoms.set_array("site", site)
@@ -126,33 +129,28 @@ class Cutter:
             atoms.set_array("initial_magmoms", moments @ self._fit.rotation if moments.ndim == 2 else moments)
         return atoms
 
-    def _filled(self, atoms: Atoms, empty: NDArray[np.int32], origin: NDArray[np.int32]) -> Atoms:
+    def _filled(self, atoms: Atoms, empty: NDArray[np.int32], positions: NDArray[np.float64]) -> Atoms:
         """With the species that the surroundings ask for on the empty sites, under new site ids."""
-        filling = Atoms(numbers=[self._ideal_number(s) for s in empty], positions=(empty - origin) @ self._cell)
+        if "initial_magmoms" in atoms.arrays:
+            raise InputError("--vacancies fill cannot invent starting moments; take off initial_magmoms or use keep")
         first_new = int(self._atoms.arrays["site_id"].max()) + 1
         flat = np.ravel_multi_index(tuple((empty - self._grid.lowest).T), self._grid.atom_at.shape)
-        filling.set_array("site_id", (first_new + flat).astype(np.int32))
-        filling.set_array("site", empty)
-        if "initial_magmoms" in atoms.arrays:
-            raise InputError(
-                "--vacancies fill cannot invent starting moments; leave the array initial_magmoms away or use keep"
-            )
-        return atoms + filling
+        filled: Atoms = atoms.copy()
+        filled.extend(Atoms(numbers=[self._ideal_number(site) for site in empty], positions=positions))
+        filled.arrays["site_id"][len(atoms) :] = first_new + flat
+        filled.arrays["site"][len(atoms) :] = empty
+        return filled
 
     def _ideal_number(self, site: NDArray[np.int32]) -> int:
-        """Species of the most frequent variant among the neighbors on this sublattice, or the most frequent species
-        without order."""
+        """Species of the most frequent variant among the neighbors of a site; without order, the most frequent one."""
         around = self._grid.atoms(site + shell_vectors(1))
         around = around[around >= 0]
-        variant = (
-            self._atoms.arrays["variant"][around]
-            if "variant" in self._atoms.arrays
-            else np.zeros(len(around), dtype=int)
-        )
-        common = int(np.bincount(variant).argmax()) if len(around) else 0
+        if not len(around):
+            return int(np.bincount(self._atoms.numbers).argmax())
+        variant = self._atoms.arrays.get("variant", np.zeros(len(self._atoms), dtype=np.int32))[around]
+        common = int(np.bincount(variant).argmax())
         if common == 0 or len(self._numbers) != 2:
-            pool = self._atoms.numbers[around] if len(around) else self._atoms.numbers
-            return int(np.bincount(pool).argmax())
+            return int(np.bincount(self._atoms.numbers[around]).argmax())
         return int(self._numbers[0] if VARIANTS[common, sublattice(site)] else self._numbers[1])
 
     def _order_difference(self, site: NDArray[np.int32], index: NDArray[np.int32]) -> float:
@@ -176,8 +174,15 @@ class Cutter:
 
 
 def half_cell(fit: LatticeFit, kind: str) -> NDArray[np.float64]:
-    """Half-cell vectors as rows (3, 3), Å, in the lattice frame: cubic, tetragonal (own length along z) or fitted
-    (triclinic)."""
+    """Half-cell vectors as rows (3, 3), Å, in the lattice frame.
+
+    Parameters
+    ----------
+    fit : LatticeFit
+        The lattice.
+    kind : {"cubic", "tetragonal", "fitted"}
+        Edges of the cubic fit; mean of a and b and an own c, at right angles; vectors of the triclinic fit.
+    """
     if kind == "cubic":
         return 0.5 * fit.cubic_a * np.eye(3)
     triclinic = 0.5 * fit.cell @ fit.rotation
@@ -193,7 +198,9 @@ def _site_mask(origin: NDArray[np.int32], size: NDArray[np.int32]) -> NDArray[np
 
 
 def _shortest_bond(atoms: Atoms) -> tuple[float, tuple[int, int]]:
-    """Shortest distance, periodic images included, and the site ids of the pair."""
+    """Shortest distance, periodic images included, and the site ids of the pair; NaN below two atoms."""
+    if len(atoms) < 2:
+        return float("nan"), (0, 0)
     distance, partner = neighbor_distances(atoms)
     k = int(distance.argmin())
     ids = atoms.arrays["site_id"]
@@ -201,9 +208,15 @@ def _shortest_bond(atoms: Atoms) -> tuple[float, tuple[int, int]]:
 
 
 def equal_volumes(volumes: list[CutVolume]) -> dict[str, tuple[str, NDArray[np.intp]]]:
-    """Volumes with ideal positions that are translations of an earlier one: name -> (that one, index of the atom
-    there for every atom here).
+    """Volumes with ideal positions that are translations of an earlier one.
 
+    Returns
+    -------
+    dict
+        Name -> (the earlier one, (N,) index there of every atom here).
+
+    Notes
+    -----
     Only translations are used: they keep every axis and every site of the periodic cell; a rotation would exchange
     the axes.
     """
