@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aet2dft.config import RunSettings as RunSettings
     from aet2dft.datasets import fept_2017 as fept_2017
     from aet2dft.dft_inputs.comparison import compare as compare
-    from aet2dft.dft_inputs.decks import write as write_decks
+    from aet2dft.dft_inputs.decks import write as write_decks  # noqa: F401  another name than its own
     from aet2dft.dft_inputs.execution import run as run
     from aet2dft.dft_inputs.input_sets import inputs as inputs
     from aet2dft.dft_inputs.results import collect as collect
@@ -33,14 +33,24 @@ if TYPE_CHECKING:
     from aet2dft.structure.readers import read as read
     from aet2dft.structure.variants import VARIANTS as VARIANTS
 
-_WHERE = {
-    "ARRAYS": "aet2dft.atoms", "Aet2dftError": "aet2dft.errors", "InputError": "aet2dft.errors", "InputsSettings": "aet2dft.config",
-    "OrderSettings": "aet2dft.config", "ReadSettings": "aet2dft.config", "RunSettings": "aet2dft.config",
-    "VARIANTS": "aet2dft.structure.variants", "collect": "aet2dft.dft_inputs.results", "compare": "aet2dft.dft_inputs.comparison",
-    "demo": "aet2dft.cli.demonstration", "export": "aet2dft.exporting", "fept_2017": "aet2dft.datasets", "inputs": "aet2dft.dft_inputs.input_sets",
-    "order": "aet2dft.structure.chemical_order", "read": "aet2dft.structure.readers", "report": "aet2dft.reporting",
-    "run": "aet2dft.dft_inputs.execution", "write_decks": "aet2dft.dft_inputs.decks",
-}  # fmt: skip
+_MODULES = {
+    "aet2dft.atoms": ("ARRAYS",),
+    "aet2dft.cli.demonstration": ("demo",),
+    "aet2dft.config": ("InputsSettings", "OrderSettings", "ReadSettings", "RunSettings"),
+    "aet2dft.datasets": ("fept_2017",),
+    "aet2dft.dft_inputs.comparison": ("compare",),
+    "aet2dft.dft_inputs.decks": ("write_decks",),
+    "aet2dft.dft_inputs.execution": ("run",),
+    "aet2dft.dft_inputs.input_sets": ("inputs",),
+    "aet2dft.dft_inputs.results": ("collect",),
+    "aet2dft.errors": ("Aet2dftError", "InputError"),
+    "aet2dft.exporting": ("export",),
+    "aet2dft.reporting": ("report",),
+    "aet2dft.structure.chemical_order": ("order",),
+    "aet2dft.structure.readers": ("read",),
+    "aet2dft.structure.variants": ("VARIANTS",),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
 _OTHER_NAME = {"write_decks": "write"}
 __all__ = ["__version__", *sorted(_WHERE)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -13,7 +14,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aet2dft import store
-from aet2dft.dft_inputs.anisotropy import MJ_PER_M3, anisotropy_tensor, on_grid
+from aet2dft.atoms import digest
+from aet2dft.dft_inputs.anisotropy import anisotropy_tensor, on_grid, to_energy_density
 from aet2dft.dft_inputs.directions import parse_direction
 from aet2dft.dft_inputs.micromagnetics import write_anisotropy
 from aet2dft.dft_inputs.run_table import RunTable
@@ -21,6 +23,8 @@ from aet2dft.errors import InputError, ResourceError
 from aet2dft.structure.chemical_order import Order
 from aet2dft.structure.lattice import fit_lattice
 
+_METER = 1e-10
+"""Å in m, the unit of length of OVF files."""
 Table = dict[str, Any]
 """Columns of equal length by name; (n, k) columns get a number behind their name."""
 
@@ -46,18 +50,23 @@ def export(project: Path, target: Path, *, what: str = "atoms") -> list[Path]:
     ------
     InputError
         If the project does not hold it.
+    ResourceError
+        If a file cannot be written.
     """
     have = store.groups(project)
-    atoms = store.load(project, "order", "atoms", Atoms) if what != "tables" or "order" in have else None
-    if what == "atoms" and atoms is not None:
-        return [write_atoms(atoms, target)]
-    runs = store.load(project, "collect", "runs", RunTable) if what == "anisotropy" or "collect" in have else None
+    if what == "atoms":
+        return [write_atoms(store.load(project, "order", "atoms", Atoms), target)]
     if what == "tables":
-        order = store.load(project, "order", "result", Order) if "order" in have else None
-        return write_tables(target, atoms=atoms, order=order, runs=runs)
-    if atoms is None or runs is None or what != "anisotropy":
-        raise InputError(f"{project}: cannot export {what!r}; choose atoms, tables or anisotropy")
-    return list(write_anisotropy_field(runs, atoms, target if target.suffix == ".ovf" else target / "anisotropy.ovf"))
+        return write_tables(
+            target,
+            atoms=store.load(project, "order", "atoms", Atoms) if "order" in have else None,
+            order=store.load(project, "order", "result", Order) if "order" in have else None,
+            runs=store.load(project, "collect", "runs", RunTable) if "collect" in have else None,
+        )
+    if what == "anisotropy":
+        runs, atoms = store.load(project, "collect", "runs", RunTable), store.load(project, "order", "atoms", Atoms)
+        return list(write_anisotropy_field(runs, atoms, target if target.suffix else target / "anisotropy.ovf"))
+    raise InputError(f"{project}: cannot export {what!r}; choose atoms, tables or anisotropy")
 
 
 def write_atoms(atoms: Atoms, target: Path) -> Path:
@@ -141,45 +150,53 @@ def _cell(value: Any) -> Any:
 
 
 def write_anisotropy_field(runs: RunTable, atoms: Atoms, target: Path) -> tuple[Path, ...]:
-    """OVF 2.0 files of the uniaxial constant, its axis and the mask on the grid of the sliding volumes, in the
-    lattice frame.
+    """OVF 2.0 files of the uniaxial constant, its axis and the mask on the grid of the sliding volumes.
+
+    Parameters
+    ----------
+    runs : RunTable
+        Collected sliding volumes of one size.
+    atoms : Atoms
+        The particle that they were cut from.
+    target : Path
+        File of the constant; the others get its name with ``_axis`` and ``_mask``.
 
     Notes
     -----
-    E = -K (u·m)² with K and u of the uniaxial energy nearest to that of each volume; with two axes it is taken to be uniaxial along the
-    easier one. Cells are half cells of the lattice; the center of a cell is the center of a volume.
+    E = -K (u·m)² with K and u of the uniaxial energy nearest to that of each volume; with two axes it is taken to be
+    uniaxial along the easier one. The frame is that of the lattice. Cells are half cells; the center of a cell is the
+    mean of the sites of its volume.
     """
     volumes = runs.volumes
     ok = np.isfinite(volumes.mae)
     if not ok.any():
         raise InputError("no volume has an anisotropy yet; run the jobs and `aet2dft collect` first")
     if len(np.unique(volumes.size[ok], axis=0)) > 1 or not volumes.size[ok].any():
-        raise InputError(
-            "a field needs sliding volumes of one size; this project holds nested volumes or single structures"
-        )
-    directions = [parse_direction(word) for word in runs.axes]
-    constant, axis = np.full(len(ok), np.nan), np.full((len(ok), 3), np.nan)
-    for k in np.flatnonzero(ok):
-        found = anisotropy_tensor(directions, 1e3 * volumes.energies[k] / volumes.n_atoms[k])
-        per_volume = volumes.mae_density[k] / volumes.mae[k] if volumes.mae[k] else 0.0
-        constant[k], axis[k] = 1e6 * per_volume * found.k_uniaxial, found.axis
-    half = 0.5 * fit_lattice(atoms).cubic_a * 1e-10
+        raise InputError("a field needs sliding volumes of one size; make them with `aet2dft inputs --kind sliding`")
+    half = 0.5 * fit_lattice(atoms).cubic_a
+    constant, axis = _uniaxial(runs, half)
     field, _, first = on_grid(volumes.center_site, constant)
     axes, _, _ = on_grid(volumes.center_site, axis)
     axes = axes / np.linalg.norm(axes, axis=-1, keepdims=True)
     comments = (
         f"method {runs.method}, protocol {runs.protocol}, k-mesh {runs.k_mesh}, axes {' '.join(runs.axes)}",
-        f"one cell per half cell of the lattice; {int(ok.sum())} of {len(ok)} volumes have a value; {MJ_PER_M3:.6f} = MJ/m3 per meV/A3",
+        f"one cell per half cell of the lattice; {int(ok.sum())} of {len(ok)} volumes have a value",
     )
-    return write_anisotropy(
-        target, field, axes, step=np.full(3, half), origin=first * half, source=_source(atoms), comments=comments
-    )
+    step, origin = np.full(3, half * _METER), (first - 0.5) * half * _METER
+    source = f"sha256 of the atoms {digest(atoms)}"
+    return write_anisotropy(target, field, axes, step=step, origin=origin, source=source, comments=comments)
 
 
-def _source(atoms: Atoms) -> str:
-    from aet2dft.atoms import digest
-
-    return f"sha256 of the atoms {digest(atoms)}"
+def _uniaxial(runs: RunTable, half_cell: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Constant (n,), J/m³, and axis (n, 3) of every volume; NaN without a MAE."""
+    volumes = runs.volumes
+    directions = [parse_direction(word) for word in runs.axes]
+    constant, axis = np.full(len(volumes.mae), np.nan), np.full((len(volumes.mae), 3), np.nan)
+    for k in np.flatnonzero(np.isfinite(volumes.mae)):
+        found = anisotropy_tensor(directions, 1e3 * volumes.energies[k] / volumes.n_atoms[k])
+        per_atom = half_cell**3 * volumes.size[k].prod() / volumes.n_atoms[k]
+        constant[k], axis[k] = 1e6 * to_energy_density(found.k_uniaxial, per_atom), found.axis
+    return constant, axis
 
 
 def _replace(target: Path, text: str) -> Path:
@@ -192,5 +209,6 @@ def _replace(target: Path, text: str) -> Path:
     except OSError as error:
         raise ResourceError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return target

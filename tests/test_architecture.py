@@ -179,14 +179,3 @@ def test_records_are_frozen_and_every_field_is_described():
     # the one state that lives while a verb runs
     assert loose == ["aet2dft/cli/framework.py: Step"]
     assert silent == []
-
-
-def test_every_test_file_of_a_room_belongs_to_a_module_of_it():
-    tests = [
-        path
-        for room in ("recon", "structure", "dft_inputs")
-        for path in (REPOSITORY / "tests" / room).glob("test_*.py")
-    ]
-    assert tests
-    strangers = [t for t in tests if not (PACKAGE / t.parent.name / f"{t.stem.removeprefix('test_')}.py").is_file()]
-    assert strangers == []

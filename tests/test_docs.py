@@ -76,6 +76,23 @@ def test_the_table_of_arrays_is_that_of_the_package():
     assert rows("conventions.md", rf"`({names})`") == expected
 
 
+def test_what_is_said_of_other_label_recipes_is_what_the_measured_particle_gives(fept_order):
+    recipes = fept_order[1].chemical.recipes
+    expected = [
+        [
+            f"{recipe.window:g}" if recipe.window != 1 else "1.0",
+            f"{recipe.threshold:.2f}" if recipe.fixed else "chance",
+            f"{recipe.sizes[0]:,} and {recipe.sizes[1]:,}",
+            str(recipe.n_l10),
+            f"{recipe.n_a1:,}",
+        ]
+        for recipe in recipes
+    ]
+    assert rows("verbs/order.md", r"[01]\.\d+") == expected
+    largest = [recipe.sizes[0] for recipe in recipes]
+    assert f"{min(largest):,} to {max(largest):,}" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_table_of_statuses_is_that_of_the_package():
     listed = {cells[0].strip("`"): cells[1] for cells in rows("verbs/collect.md", r"`\w+`")}
     assert listed == COUNTED_AS
@@ -93,6 +110,13 @@ def test_the_protocols_of_the_package_are_described():
     assert sorted(cells[0].strip("`") for cells in rows("verbs/inputs.md", r"`[a-z_]+`")) == sorted(protocol_names())
     for name in protocol_names():
         assert load_protocol(name, code="espresso").description.endswith(".")
+
+
+def test_the_architecture_names_every_room_and_every_module_beside_them():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    modules = [path.name for path in (DOCS.parent / "aet2dft").iterdir() if path.suffix == ".py" or path.is_dir()]
+    named = [name for name in modules if not name.startswith("__") and name != "data"]
+    assert [name for name in named if name not in text] == []
 
 
 def test_decisions_are_dated_and_short():

@@ -1,7 +1,7 @@
 """The road from a crystal to its magnetocrystalline anisotropy on a real pw.x.
 
-Truth: symmetry (a cubic crystal has none to second order) and the published 1.40 meV/atom of ideal L1₀ FePt (Yang et al.,
-Nature 542, 75 (2017)), met to the last digit by the k-mesh named here, not by convergence.
+Truth: symmetry (a cubic crystal has none to second order) and the published 1.40 meV/atom of ideal L1₀ FePt (Yang et
+al., Nature 542, 75 (2017)), met to the last digit by the k-mesh named here, not by convergence.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Writes aet2dft/structure/null_levels.json, the chance levels of the sublattice order in a random alloy (about two
-minutes)."""
+"""Writes aet2dft/structure/null_levels.json: chance levels of sublattice order in random alloys; two minutes."""
 
 import json
 from pathlib import Path
@@ -13,6 +12,7 @@ CONCENTRATION = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5]
 
 
 def main() -> None:
+    """Simulate every window and composition of the table."""
     level = [
         [
             round(float(np.quantile(np.concatenate([simulate_null(s, x, seed=n) for n in range(2)]), NULL_QUANTILE)), 4)

@@ -96,11 +96,15 @@ def _place_shipped_outputs(decks: Path, *, asked: bool) -> None:
     manifest = Manifest.read(decks)
     placed = []
     for job in manifest.jobs:
+        folder = manifest.folder(job["id"])
         outputs = shipped_outputs(job["files"]["pw.in"])
-        for name, content in (outputs or {}).items():
-            (manifest.folder(job["id"]) / name).write_bytes(content)
-        placed += [job["id"]] if outputs else []
-    (decks / SHIPPED).write_text("\n".join(placed) + "\n", encoding="utf-8")
+        if outputs is None or (folder / "pw.out").exists():  # what was computed here stays
+            continue
+        for name, content in outputs.items():
+            (folder / name).write_bytes(content)
+        placed.append(job["id"])
+    if placed:
+        (decks / SHIPPED).write_text("\n".join(placed) + "\n", encoding="utf-8")
     _say(
         f"\n{why}: the outputs that ship with the package are taken for {len(placed)} of {len(manifest.jobs)} jobs "
         "(matched by the digest of their decks)"

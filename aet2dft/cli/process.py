@@ -61,7 +61,9 @@ def _carried_out(arguments: list[str]) -> int:
         code = execute(arguments)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  this is where the process ends
-        return _explain(error, arguments)
+        # typer makes an exit of a broken pipe
+        broken = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+        return _explain(BrokenPipeError() if broken else error, arguments)
     return code
 
 

@@ -132,7 +132,7 @@ def anisotropy_tensor(directions: ArrayLike, energies: ArrayLike, *, sigma: floa
     Parameters
     ----------
     directions : array_like
-        (n, 3) axes of the moments, of any length: two, the three cubic axes, six (and [110] [101] [011]) or nine (both
+        (n, 3) axes of the moments, of any length: two, three cubic axes, six (and [110], [101], [011]) or nine (both
         diagonals of each face). With the tensor determined, body diagonals serve as a check only.
     energies : array_like
         (n,) energies, meV/atom; a common offset does not matter.
@@ -183,10 +183,16 @@ def anisotropy_tensor(directions: ArrayLike, energies: ArrayLike, *, sigma: floa
         raise InputError(f"these {len(axes)} axes determine no anisotropy; give two, the three cubic axes, six or nine")
     resolved = gap >= max(2.0 * sigma, RESOLUTION)
     return AnisotropyTensor(
-        e0=offset + isotropic, tensor=tensor, n_axes=int(in_fit.sum()), residual=residual,
-        fourth_order=float(misfit.max()) if misfit.size else float("nan"), eigenvalues=eigenvalues,
+        e0=offset + isotropic,
+        tensor=tensor,
+        n_axes=int(in_fit.sum()),
+        residual=residual,
+        fourth_order=float(misfit.max()) if misfit.size else float("nan"),
+        eigenvalues=eigenvalues,
         easy_axis=_oriented(easy_axis) if resolved else np.full(3, np.nan),
-        k_uniaxial=k_uniaxial, axis=_oriented(axis), biaxiality=biaxiality,
+        k_uniaxial=k_uniaxial,
+        axis=_oriented(axis),
+        biaxiality=biaxiality,
     )
 
 
@@ -271,8 +277,15 @@ def anisotropy_map(
     site_counts = _box_sums(counts, low, high)
     total = _box_sums(np.where(counts > 0, grid * counts, 0.0), low, high)
     return AnisotropyMap(
-        mae=grid, order_difference=on_grid(centers, order)[0], counts=counts, first_center=first, size=size, sites=held,
-        site_mae=total / np.where(site_counts, site_counts, np.nan), site_counts=site_counts, sigma_mae=sigma_mae,
+        mae=grid,
+        order_difference=on_grid(centers, order)[0],
+        counts=counts,
+        first_center=first,
+        size=size,
+        sites=held,
+        site_mae=total / np.where(site_counts, site_counts, np.nan),
+        site_counts=site_counts,
+        sigma_mae=sigma_mae,
     )
 
 

@@ -56,7 +56,7 @@ class Comparison:
 def compare(
     measured: Atoms,
     relaxed: Atoms,
-    settings: CompareSettings = CompareSettings(),  # noqa: ARG001, B008 - the form of every verb; this one needs none yet
+    settings: CompareSettings = CompareSettings(),  # noqa: ARG001 - the form of every verb; this one needs none yet
 ) -> tuple[Atoms, Comparison]:
     """Displacements from measured to relaxed positions.
 
@@ -100,12 +100,18 @@ def compare(
     field[here] = displacement
     result.set_array("relaxation", field)
     return result, Comparison(
-        rmsd=float(np.sqrt(squared.mean())), max_displacement=float(np.sqrt(squared[farthest])),
-        max_index=int(here[farthest]), n=len(here), offset=offset,
+        rmsd=float(np.sqrt(squared.mean())),
+        max_displacement=float(np.sqrt(squared[farthest])),
+        max_index=int(here[farthest]),
+        n=len(here),
+        offset=offset,
         rms_by_axis=np.sqrt((displacement**2).mean(axis=0)),
         rmsd_by_species={str(s): float(np.sqrt(squared[symbols == s].mean())) for s in np.unique(symbols)},
-        matched_by=matched_by, n_only_measured=len(measured) - len(here), n_only_relaxed=len(relaxed) - len(here),
-        measurement_sigma=_measurement_sigma(measured, here), moment_rms=_moment_rms(measured, relaxed, here, there),
+        matched_by=matched_by,
+        n_only_measured=len(measured) - len(here),
+        n_only_relaxed=len(relaxed) - len(here),
+        measurement_sigma=_measurement_sigma(measured, here),
+        moment_rms=_moment_rms(measured, relaxed, here, there),
     )
 
 
@@ -119,9 +125,7 @@ def _check_cells(measured: Atoms, relaxed: Atoms) -> None:
             raise InputError(f"the cells differ by up to {difference:.4g} Å; relax at the fixed, measured cell")
 
 
-def _match(
-    measured: Atoms, relaxed: Atoms
-) -> tuple[NDArray[np.intp], NDArray[np.intp], Literal["site_id", "order"]]:
+def _match(measured: Atoms, relaxed: Atoms) -> tuple[NDArray[np.intp], NDArray[np.intp], Literal["site_id", "order"]]:
     """Pair the indices of both models; a pair has one species."""
     if measured.has("site_id") and relaxed.has("site_id"):
         here, there = _match_sites(measured.arrays["site_id"], relaxed.arrays["site_id"])
@@ -157,9 +161,7 @@ def _match_sites(
     return here[order], there[order]
 
 
-def _without_offset(
-    vectors: NDArray[np.float64], periodic: Atoms
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _without_offset(vectors: NDArray[np.float64], periodic: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Split displacements (n, 3) into their common offset and the minimum images of the rest.
 
     Which image of an atom is the nearest depends on the offset, and the offset on the images. The circular mean is a
@@ -188,9 +190,7 @@ def _measurement_sigma(measured: Atoms, here: NDArray[np.intp]) -> float | None:
     return float(np.sqrt((known**2).sum(axis=1).mean())) if len(known) else None
 
 
-def _moment_rms(
-    measured: Atoms, relaxed: Atoms, here: NDArray[np.intp], there: NDArray[np.intp]
-) -> float | None:
+def _moment_rms(measured: Atoms, relaxed: Atoms, here: NDArray[np.intp], there: NDArray[np.intp]) -> float | None:
     """Return the rms change of the computed moments, where both models carry them in one form."""
     before, after = measured.arrays.get("magmoms"), relaxed.arrays.get("magmoms")
     if before is None or after is None or before.ndim != after.ndim:
@@ -199,7 +199,9 @@ def _moment_rms(
     return float(np.sqrt((change**2).sum(axis=1).mean()))
 
 
-def compare_volumes(atoms: Atoms, runs: RunTable, settings: CompareSettings = CompareSettings()) -> tuple[Atoms, Comparison]:  # noqa: B008
+def compare_volumes(
+    atoms: Atoms, runs: RunTable, settings: CompareSettings = CompareSettings()
+) -> tuple[Atoms, Comparison]:
     """Displacements from measured to relaxed positions over all relaxed volumes of a particle.
 
     Parameters
@@ -225,7 +227,8 @@ def compare_volumes(atoms: Atoms, runs: RunTable, settings: CompareSettings = Co
 
     Notes
     -----
-    Every volume is compared in its own cell with its own rigid offset removed; a site in several volumes counts once in each.
+    Every volume is compared in its own cell with its own rigid offset removed; a site in several volumes counts once
+    in each.
     """
     names = list(dict.fromkeys(runs.relaxed.volume.tolist()))
     if not names:
@@ -256,10 +259,16 @@ def _pooled(atoms: Atoms, found: list[tuple[Comparison, NDArray[np.float64], NDA
     farthest = int(squared.argmax())
     symbols = np.asarray(atoms.symbols)[rows]
     return Comparison(
-        rmsd=float(np.sqrt(squared.mean())), max_displacement=float(np.sqrt(squared[farthest])), max_index=int(rows[farthest]),
-        n=len(rows), offset=max((c.offset for c, _, _ in found), key=lambda o: float(np.linalg.norm(o))),
+        rmsd=float(np.sqrt(squared.mean())),
+        max_displacement=float(np.sqrt(squared[farthest])),
+        max_index=int(rows[farthest]),
+        n=len(rows),
+        offset=max((c.offset for c, _, _ in found), key=lambda o: float(np.linalg.norm(o))),
         rms_by_axis=np.sqrt((vectors**2).mean(axis=0)),
         rmsd_by_species={str(s): float(np.sqrt(squared[symbols == s].mean())) for s in np.unique(symbols)},
-        matched_by="site_id", n_only_measured=len(atoms) - len(np.unique(rows)), n_only_relaxed=0,
-        measurement_sigma=_measurement_sigma(atoms, rows), moment_rms=None,
+        matched_by="site_id",
+        n_only_measured=len(atoms) - len(np.unique(rows)),
+        n_only_relaxed=0,
+        measurement_sigma=_measurement_sigma(atoms, rows),
+        moment_rms=None,
     )

@@ -146,11 +146,16 @@ def deck_cell(atoms: Atoms, *, name: str, protocol: Protocol) -> DeckCell:
     mesh = k_mesh(cell, spacing=float(protocol.tags["kmesh_spacing"])) if chosen == "auto" else parse_mesh(chosen)
     symbols = tuple(str(symbol) for symbol in atoms.symbols[permutation])
     return DeckCell(
-        name=name, permutation=permutation, site_ids=site_ids[permutation], symbols=symbols,
-        elements=tuple(dict.fromkeys(symbols)), cell=cell,
+        name=name,
+        permutation=permutation,
+        site_ids=site_ids[permutation],
+        symbols=symbols,
+        elements=tuple(dict.fromkeys(symbols)),
+        cell=cell,
         # the last two digits of a double depend on the linear algebra library: equal cells must give equal decks
         fractional=np.asarray(np.round(fractional, 14) + 0.0),
-        moments=along_one_line(moments) if protocol.force_theorem else moments, k_mesh=mesh,
+        moments=along_one_line(moments) if protocol.force_theorem else moments,
+        k_mesh=mesh,
     )
 
 

@@ -26,9 +26,7 @@ class DeckStructure:
     positions: NDArray[np.float64]
     """Cartesian positions (N, 3), Å."""
 
-    def difference(
-        self, labels: tuple[str, ...], cell: NDArray[np.float64], positions: NDArray[np.float64]
-    ) -> str:
+    def difference(self, labels: tuple[str, ...], cell: NDArray[np.float64], positions: NDArray[np.float64]) -> str:
         """Say where another structure differs by more than 1e-4 Å, or nothing; lattice translations do not count."""
         if labels != self.labels:
             return "the species of the output are not those of the deck"

@@ -64,17 +64,25 @@ class Deck:
     def of(cls, cell: DeckCell, step: Step, files: Mapping[str, str]) -> Deck:
         """Deck of a step of a volume."""
         return cls(
-            volume=cell.name, step=step.name, axis=step.axis,
+            volume=cell.name,
+            step=step.name,
+            axis=step.axis,
             parent=None if step.parent is None else f"{cell.name}/{step.parent}",
-            calculation=step.calculation, spin_orbit=step.spin_orbit, files=files,
+            calculation=step.calculation,
+            spin_orbit=step.spin_orbit,
+            files=files,
         )
 
     def record(self) -> dict[str, Any]:
         """Row of the manifest."""
         return {
-            "id": self.id, "volume": self.volume, "step": self.step,
-            "axis": None if self.axis is None else list(self.axis), "parent": self.parent,
-            "calculation": self.calculation, "spin_orbit": self.spin_orbit,
+            "id": self.id,
+            "volume": self.volume,
+            "step": self.step,
+            "axis": None if self.axis is None else list(self.axis),
+            "parent": self.parent,
+            "calculation": self.calculation,
+            "spin_orbit": self.spin_orbit,
             "files": {name: _sha256(text.encode()) for name, text in self.files.items()},
         }
 
@@ -98,9 +106,13 @@ class VolumeDecks:
         """Columns that the decks contribute to the volume's row of the manifest."""
         cell = self.cell
         return {
-            "site_ids": cell.site_ids.tolist(), "permutation": cell.permutation.tolist(),
-            "symbols": list(cell.symbols), "labels": list(self.labels), "cell": cell.cell.tolist(),
-            "k_mesh": list(cell.k_mesh), "moments": cell.moments.tolist(),
+            "site_ids": cell.site_ids.tolist(),
+            "permutation": cell.permutation.tolist(),
+            "symbols": list(cell.symbols),
+            "labels": list(self.labels),
+            "cell": cell.cell.tolist(),
+            "k_mesh": list(cell.k_mesh),
+            "moments": cell.moments.tolist(),
             "moment_binning_error": self.moment_binning_error,
         }
 
@@ -134,9 +146,16 @@ class DeckSet:
         """Everything but the texts, as plain values."""
         elements = {symbol for volume in self.volumes for symbol in volume.get("symbols", ())}
         return {
-            "schema": SCHEMA, "digest": "sha256", "version": __version__, "code": self.protocol.code, "kind": self.kind,
-            "protocol": self.protocol.record(elements), "axes": list(self.axes), "source": dict(self.source),
-            "settings": dict(self.settings), "frame": None if self.frame is None else dict(self.frame),
+            "schema": SCHEMA,
+            "digest": "sha256",
+            "version": __version__,
+            "code": self.protocol.code,
+            "kind": self.kind,
+            "protocol": self.protocol.record(elements),
+            "axes": list(self.axes),
+            "source": dict(self.source),
+            "settings": dict(self.settings),
+            "frame": None if self.frame is None else dict(self.frame),
             "pseudopotentials": [
                 {key: getattr(p, key) for key in ("file", "element", "relativistic", "sha256", "md5")}
                 for p in self.pseudopotentials
@@ -363,9 +382,18 @@ def _csv_text(content: Mapping[str, Any]) -> str:
     table.writerow(_CSV_COLUMNS)
     for job in content["jobs"]:
         volume = volumes[job["volume"]]
-        table.writerow((
-            job["id"], job["volume"], job["step"], " ".join(map(str, job["axis"] or ())), job["parent"] or "",
-            job["calculation"], str(job["spin_orbit"]).lower(), len(volume["site_ids"]),
-            "x".join(map(str, volume["k_mesh"])), f"volumes/{job['id']}",
-        ))
+        table.writerow(
+            (
+                job["id"],
+                job["volume"],
+                job["step"],
+                " ".join(map(str, job["axis"] or ())),
+                job["parent"] or "",
+                job["calculation"],
+                str(job["spin_orbit"]).lower(),
+                len(volume["site_ids"]),
+                "x".join(map(str, volume["k_mesh"])),
+                f"volumes/{job['id']}",
+            )
+        )
     return stream.getvalue()

@@ -75,7 +75,9 @@ def decks(
         text = _namelists(cell, types, step, protocol, chosen) + _species_card(types, chosen) + structure
         written.append(Deck.of(cell, step, {"pw.in": text, SCRIPT: espresso_script(parent=step.parent)}))
     return VolumeDecks(
-        cell=cell, decks=tuple(written), labels=tuple(types.labels[t] for t in types.index),
+        cell=cell,
+        decks=tuple(written),
+        labels=tuple(types.labels[t] for t in types.index),
         moment_binning_error=types.error,
         warnings=plan_warnings(protocol, axes, has_vectors=cell.has_vectors),
     )
@@ -87,12 +89,18 @@ def _namelists(
     """Text of &CONTROL, &SYSTEM, &ELECTRONS and, for a relaxation, &IONS."""
     tags = protocol.of_step(step.kind)
     control: list[Line] = [
-        ("calculation", step.calculation), ("prefix", "job"), ("outdir", "./out"), ("pseudo_dir", "../../../pseudo"),
+        ("calculation", step.calculation),
+        ("prefix", "job"),
+        ("outdir", "./out"),
+        ("pseudo_dir", "../../../pseudo"),
         *_chosen(tags, _CONTROL),
     ]
     system: list[Line] = [
-        ("ibrav", 0), ("nat", len(cell.symbols)), ("ntyp", len(types.labels)),
-        *_chosen({**tags, "occupations": "smearing"}, _SYSTEM), *_magnetism(types, step, pseudos),
+        ("ibrav", 0),
+        ("nat", len(cell.symbols)),
+        ("ntyp", len(types.labels)),
+        *_chosen({**tags, "occupations": "smearing"}, _SYSTEM),
+        *_magnetism(types, step, pseudos),
     ]
     threshold = float(tags["conv_thr_per_atom"]) * len(cell.symbols)
     electrons: list[Line] = [("conv_thr", threshold), *_chosen(tags, _ELECTRONS)]

@@ -70,8 +70,11 @@ def parse(folder: Path, *, exit_status: int | None = None, axis: Sequence[float]
         result = _result(text, xml)
     except OutputError as error:
         return RunResult(
-            status=error.status, reason=error.reason, code="espresso",
-            version=text.version if text else "", pseudo_md5=text.pseudo_md5 if text else {},
+            status=error.status,
+            reason=error.reason,
+            code="espresso",
+            version=text.version if text else "",
+            pseudo_md5=text.pseudo_md5 if text else {},
         )
     return result.judged(*_verdict(text, xml, result, exit_status, axis))
 
@@ -209,4 +212,3 @@ def _contradiction(text: TextRecord, xml: XmlRecord) -> str:
 
 def _differ(first: float | None, second: float | None, tolerance: float) -> bool:
     return first is not None and second is not None and abs(first - second) > tolerance
-

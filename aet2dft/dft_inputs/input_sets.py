@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from aet2dft.atoms import check, require
+from aet2dft.atoms import check, digest, neighbor_distances, require
 from aet2dft.config import InputsSettings, validated
 from aet2dft.dft_inputs import espresso, vasp
+from aet2dft.dft_inputs.boxes import Box, Window, choose_grain, find_box, windows
 from aet2dft.dft_inputs.deck_plan import plan
 from aet2dft.dft_inputs.decks import DeckSet, VolumeDecks
 from aet2dft.dft_inputs.directions import Direction, parse_direction
 from aet2dft.dft_inputs.protocol import Protocol, load_protocol
 from aet2dft.dft_inputs.pseudopotentials import Pseudopotential, find
-from aet2dft.dft_inputs.volumes import Box, Cutter, CutVolume, equal_volumes, find_box, windows
+from aet2dft.dft_inputs.volumes import Cutter, CutVolume, equal_volumes
 from aet2dft.errors import InputError
 from aet2dft.structure.lattice import LatticeFit, fit_lattice
 
 SYMMETRY_TOLERANCE = 0.01
 """Å; two atoms this near to each other's image are equivalent for the space group."""
+_NO_VOLUME = 1e-6
+"""Å³; a cell of less is none."""
 
 Writer = Callable[[Atoms, str], VolumeDecks]
 
@@ -68,30 +73,36 @@ def inputs(
     directions = tuple(parse_direction(word) for word in settings.axes) if chosen.needs_axes else ()
     plan(chosen, directions)
     models = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    if not models:
+        raise InputError("there is no model to make volumes of; give at least one")
     elements = sorted({str(symbol) for model in models for symbol in model.symbols})
     pseudos = _pseudopotentials(elements, chosen, settings) if settings.code == "espresso" else ()
     writer = _writer(chosen, directions, pseudos)
     with threadpool_limits(limits=1):
-        rows, volume_decks, notes, frame = (
-            _structures(models, settings, writer) if settings.kind == "atoms" else _cut(models, settings, writer)
-        )
-    warnings = [*notes, *(volume_decks[0].warnings if volume_decks else ())]
-    if settings.code == "espresso" and settings.pseudo_dir is None:
-        warnings.append(
-            "the pseudopotentials of the package are small and soft: not for publication; give your own with --pseudo-dir"
-        )
+        make = _structures if settings.kind == "atoms" else _cut
+        made = make(models, settings, writer)
     return DeckSet(
         kind=settings.kind,
         protocol=chosen,
         axes=settings.axes if chosen.needs_axes else (),
         pseudopotentials=tuple(pseudos),
-        volumes=tuple(rows),
-        decks=tuple(deck for volume in volume_decks for deck in volume.decks),
+        volumes=tuple(made.rows),
+        decks=tuple(deck for volume in made.decks for deck in volume.decks),
         source=source or {},
         settings=settings.model_dump(mode="json"),
-        frame=frame,
-        warnings=tuple(warnings),
+        frame=made.frame,
+        warnings=_warnings(made, settings),
     )
+
+
+def _warnings(made: Made, settings: InputsSettings) -> tuple[str, ...]:
+    warnings = [*made.notes, *(made.decks[0].warnings if made.decks else ())]
+    if settings.code == "espresso" and settings.pseudo_dir is None:
+        warnings.append(
+            "the pseudopotentials of the package are small and soft: not for publication; "
+            "give your own with --pseudo-dir"
+        )
+    return tuple(warnings)
 
 
 def _pseudopotentials(elements: list[str], protocol: Protocol, settings: InputsSettings) -> tuple[Pseudopotential, ...]:
@@ -112,39 +123,59 @@ def _writer(protocol: Protocol, axes: tuple[Direction, ...], pseudos: Sequence[P
     return lambda atoms, name: espresso.decks(atoms, name=name, protocol=protocol, axes=axes, pseudos=pseudos)
 
 
-Made = tuple[list[dict[str, Any]], list[VolumeDecks], list[str], dict[str, Any] | None]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What the models have become."""
+
+    rows: list[dict[str, Any]]
+    """Rows of the manifest, one per volume."""
+    decks: list[VolumeDecks]
+    """Decks of the volumes that have some."""
+    notes: list[str]
+    """What the user should know."""
+    frame: dict[str, Any] | None
+    """Lattice frame and boxes; None for structures that were not cut from a particle."""
 
 
 def _cut(models: list[Atoms], settings: InputsSettings, writer: Writer) -> Made:
-    """Rows of the manifest, decks, notes and frame of the volumes of one particle."""
+    """Volumes of one particle."""
     if len(models) != 1:
         raise InputError(f"{settings.kind} volumes are cut from one particle, not from {len(models)} structures")
     atoms = models[0]
     check(atoms)
     require(atoms, "site", "lattice", "site_id")
-    fit = fit_lattice(atoms)
-    boxes = [find_box(atoms, settings.box, around, fit) for around in dict.fromkeys(settings.around)]
-    cutter = Cutter(atoms, fit, settings)
-    places = {
-        (*origin.tolist(), *size.tolist()): (origin, size) for box in boxes for origin, size in windows(box, settings)
-    }
-    cuts = [cutter.cut(f"v{k:05d}", origin, size) for k, (origin, size) in enumerate(places.values())]
-    same = equal_volumes(cuts) if settings.positions == "ideal" else {}
-    rows, made = [], []
-    decks_of: dict[str, VolumeDecks] = {}
+    choices = [choose_grain(atoms, around) for around in dict.fromkeys(settings.around)]
+    if len({choice.lattice for choice in choices}) > 1:
+        raise InputError(
+            f"--around {','.join(settings.around)}: the grains are on several lattices; give them one by one"
+        )
+    fit = fit_lattice(atoms, choices[0].lattice)
+    boxes = [find_box(atoms, settings.box, choice) for choice in choices]
+    cuts = _cut_windows(Cutter(atoms, fit, settings), [w for box in boxes for w in windows(box, settings)])
+    # starting moments break the equality that species alone have
+    comparable = settings.positions == "ideal" and "initial_magmoms" not in atoms.arrays
+    same = equal_volumes(cuts) if comparable else {}
+    rows: list[dict[str, Any]] = []
+    decks: dict[str, VolumeDecks] = {}
     for cut in cuts:
         row = _geometry(cut)
         if cut.atoms is None:
             row |= {"status": "rejected", "reason": cut.reason}
         elif cut.name in same:
             first, match = same[cut.name]
-            row |= {"status": "same"} | _shared(cut.atoms, decks_of[first], first, match)
+            row |= {"status": "same"} | _shared(cut.atoms, decks[first], first, match)
         else:
-            decks_of[cut.name] = decks = writer(cut.atoms, cut.name)
-            made.append(decks)
-            row |= {"status": "written", "space_group": space_group(cut.atoms)} | decks.record()
+            decks[cut.name] = made = writer(cut.atoms, cut.name)
+            row |= {"status": "written", "space_group": space_group(cut.atoms)} | made.record()
         rows.append(row)
-    return rows, made, [*(_box_note(box, settings) for box in boxes), *_notes(rows, len(same))], _frame(fit, boxes)
+    notes = [*(_box_note(box, settings) for box in boxes), *_notes(rows)]
+    return Made(rows=rows, decks=list(decks.values()), notes=notes, frame=_frame(fit, boxes))
+
+
+def _cut_windows(cutter: Cutter, found: list[Window]) -> list[CutVolume]:
+    """Volumes v00000 and on; windows that two boxes share are cut once."""
+    places = {(*origin.tolist(), *size.tolist()): (origin, size) for origin, size in found}
+    return [cutter.cut(f"v{k:05d}", origin, size) for k, (origin, size) in enumerate(places.values())]
 
 
 def _geometry(cut: CutVolume) -> dict[str, Any]:
@@ -165,9 +196,8 @@ def _geometry(cut: CutVolume) -> dict[str, Any]:
     }
 
 
-def _shared(atoms: Atoms, decks: VolumeDecks, first: str, match: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Row of a volume that is a translation of an earlier one: its own site ids, in the order of its atoms, and the
-    deck index there."""
+def _shared(atoms: Atoms, decks: VolumeDecks, first: str, match: NDArray[np.intp]) -> dict[str, Any]:
+    """What a volume that is equal to an earlier one adds to its row: its own atoms, and their deck index there."""
     deck_index = np.empty(len(atoms), dtype=np.intp)
     deck_index[decks.cell.permutation] = np.arange(len(atoms))
     return {
@@ -188,22 +218,24 @@ def _number(value: float) -> float | None:
 def _box_note(box: Box, settings: InputsSettings) -> str:
     """Where a box lies and how it was chosen."""
     size = "x".join(map(str, box.size))
-    note = f"box of {size} half cells at {box.origin.tolist()} with {box.n_atoms} of {box.n_sites} sites occupied, {box.note}"
+    occupied = f"{box.n_atoms} of {box.n_sites} sites occupied"
+    note = f"box of {size} half cells at {box.origin.tolist()} with {occupied}, {box.note}"
     if box.grain:
         note += f"; {box.n_grain} of its atoms are inside"
     if settings.kind == "supercell" and (box.size % 2).any():
         edges = ", ".join("xyz"[k] for k in np.flatnonzero(box.size % 2))
-        note += f"; it is an odd number of half cells along {edges}, where its periodic images do not continue the lattice: an even --box does"
+        note += f"; it is an odd number of half cells along {edges}, where its periodic images do not continue the "
+        note += "lattice: an even --box does"
     return note
 
 
-def _notes(rows: list[dict[str, Any]], n_same: int) -> list[str]:
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    status = Counter(row["status"] for row in rows)
     notes = []
-    rejected = sum(row["status"] == "rejected" for row in rows)
-    if rejected:
-        notes.append(f"{rejected} of {len(rows)} volumes are rejected; the manifest says why")
-    if n_same:
-        notes.append(f"{n_same} volumes are translations of others and share their jobs")
+    if status["rejected"]:
+        notes.append(f"{status['rejected']} of {len(rows)} volumes are rejected; the manifest says why")
+    if status["same"]:
+        notes.append(f"{status['same']} volumes are equal to others and share their jobs")
     return notes
 
 
@@ -220,81 +252,61 @@ def _frame(fit: LatticeFit, boxes: list[Box]) -> dict[str, Any]:
 
 
 def _structures(models: list[Atoms], settings: InputsSettings, writer: Writer) -> Made:
-    """Rows, decks and notes of periodic structures as they are."""
-    rows, made = [], []
+    """Periodic structures as they are."""
+    rows: list[dict[str, Any]] = []
+    decks: dict[str, VolumeDecks] = {}
     known: dict[str, str] = {}
     for k, atoms in enumerate(models):
         name = f"v{k:05d}"
         cell = _prepared(atoms, name)
         bond, reason = _too_short(cell, settings.min_bond)
-        row: dict[str, Any] = {
-            "id": name,
-            "status": "written",
-            "reason": "",
-            "same_as": None,
-            "same_sites": None,
-            "n_vacancies": 0,
-            "center": [0.0, 0.0, 0.0],
-            "shortest_bond": _number(bond),
-            "order_difference": None,
-        }
-        digest = hashlib.sha256(
-            cell.positions.tobytes() + cell.numbers.tobytes() + np.asarray(cell.cell).tobytes()
-        ).hexdigest()
+        row: dict[str, Any] = {"id": name, "status": "written", "reason": reason, "same_as": None, "same_sites": None}
+        row |= {"n_vacancies": 0, "center": [0.0] * 3, "shortest_bond": _number(bond), "order_difference": None}
+        key = digest(cell) + str(np.asarray(cell.arrays.get("initial_magmoms", ())).tolist())
         if reason:
-            row |= {"status": "rejected", "reason": reason}
-        elif digest in known:
-            decks = next(d for d in made if d.cell.name == known[digest])
-            row |= {"status": "same"} | _shared(cell, decks, known[digest], np.arange(len(cell)))
+            row["status"] = "rejected"
+        elif key in known:
+            row |= {"status": "same"} | _shared(cell, decks[known[key]], known[key], np.arange(len(cell)))
         else:
-            known[digest] = name
-            made.append(writer(cell, name))
-            row |= {"space_group": space_group(cell)} | made[-1].record()
+            known[key] = name
+            decks[name] = made = writer(cell, name)
+            row |= {"space_group": space_group(cell)} | made.record()
         rows.append(row)
-    rejected = sum(row["status"] == "rejected" for row in rows)
-    return (
-        rows,
-        made,
-        [f"{rejected} of {len(rows)} structures are rejected; the manifest says why"] if rejected else [],
-        None,
-    )
+    return Made(rows=rows, decks=list(decks.values()), notes=_notes(rows), frame=None)
 
 
 def _prepared(atoms: Atoms, name: str) -> Atoms:
     """A copy with site ids; InputError unless it is sound and periodic."""
-    if not np.isfinite(np.asarray(atoms.cell)).all() or abs(atoms.cell.volume) < 1e-6:
+    if not abs(atoms.cell.volume) > _NO_VOLUME:
         raise InputError(
-            f"{name}: --kind atoms needs periodic structures, this one has no cell; cut volumes from particles with --kind sliding"
+            f"{name}: --kind atoms needs periodic structures and this one has no cell; "
+            "cut volumes from a particle with --kind sliding"
         )
-    check(atoms)
-    cell = atoms.copy()
+    cell: Atoms = atoms.copy()
     cell.pbc = True
+    check(cell)
     if "site_id" not in cell.arrays:
         cell.set_array("site_id", np.arange(1, len(cell) + 1, dtype=np.int32))
     return cell
 
 
 def _too_short(atoms: Atoms, min_bond: float) -> tuple[float, str]:
-    from aet2dft.atoms import neighbor_distances
-
+    """Shortest distance, and why the structure cannot be used if that is too short."""
     if len(atoms) < 2:
         return float("nan"), ""
     distance, partner = neighbor_distances(atoms)
     k = int(distance.argmin())
-    if distance[k] >= min_bond:
-        return float(distance[k]), ""
-    return (
-        float(distance[k]),
-        f"bond of {distance[k]:.2f} Å between atoms {k} and {partner[k]}, periodic images included, is below {min_bond:g} Å",
-    )
+    bond = float(distance[k])
+    pair = f"atoms {k} and {partner[k]}, periodic images included"
+    return bond, f"bond of {bond:.2f} Å between {pair}, is below {min_bond:g} Å" if bond < min_bond else ""
 
 
 def space_group(atoms: Atoms) -> str:
-    """International symbol and number of the space group of a periodic cell, ``P4/mmm (123)``; positions are checked
-    first."""
+    """International symbol and number of the space group of a periodic cell, ``P4/mmm (123)``."""
     import spglib
 
-    if not np.isfinite(atoms.positions).all():
-        raise InputError("a position is NaN or infinite: no space group")
-    cell = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(np.asarray(atoms.cell)).all()):
+        # spglib ends the process
+        raise InputError("a position or a cell vector is NaN or infinite, it has no space group; mend the model")
+    cell: Any = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
     return str(spglib.get_spacegroup(cell, symprec=SYMMETRY_TOLERANCE) or "P1 (1)")

@@ -144,9 +144,7 @@ def _not_run(result: RunResult, exit_status: int | None, *, parent_ok: bool) -> 
     return result
 
 
-def _identity(
-    folder: Path, manifest: Mapping[str, Any], job: Mapping[str, Any], result: RunResult
-) -> tuple[str, str]:
+def _identity(folder: Path, manifest: Mapping[str, Any], job: Mapping[str, Any], result: RunResult) -> tuple[str, str]:
     """Status and reason of a complete run once it is compared with the deck that it should belong to."""
     pseudo = _foreign_pseudopotential(manifest, result)
     if pseudo:

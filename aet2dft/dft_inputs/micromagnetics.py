@@ -144,9 +144,13 @@ def read_ovf(path: Path) -> OvfField:
     values = (_text if is_text else _binary)(path, raw[begin.end() :], math.prod(shape) * n_values)
     field = values.reshape(*shape[::-1], n_values).transpose(2, 1, 0, 3)
     return OvfField(
-        field=np.ascontiguousarray(field[..., 0] if n_values == 1 else field), step=step, origin=origin,
-        title=entries.get("title", ""), labels=_words(entries.get("valuelabels", "")),
-        units=" ".join(_words(entries.get("valueunits", ""))), comments=comments,
+        field=np.ascontiguousarray(field[..., 0] if n_values == 1 else field),
+        step=step,
+        origin=origin,
+        title=entries.get("title", ""),
+        labels=_words(entries.get("valuelabels", "")),
+        units=" ".join(_words(entries.get("valueunits", ""))),
+        comments=comments,
     )
 
 
@@ -166,7 +170,8 @@ def write_anisotropy(
     Parameters
     ----------
     target : Path
-        File of the constant, ``map.ovf``; the axis and the mask go into ``map_axis.ovf`` and ``map_mask.ovf`` beside it.
+        File of the constant, ``map.ovf``; the axis and the mask go into ``map_axis.ovf`` and ``map_mask.ovf`` beside
+        it.
     k_uniaxial : array_like
         (nx, ny, nz), J/m³, in E = −K (u·m)²; NaN marks the cells outside the particle.
     axis : array_like
@@ -202,8 +207,15 @@ def write_anisotropy(
     for suffix, field, title, units, labels in fields:
         written.append(target.with_name(f"{target.stem}{suffix}.ovf"))
         write_ovf(
-            written[-1], field, step=step, origin=origin, title=title, units=units, labels=labels,
-            comments=texts, representation=representation,
+            written[-1],
+            field,
+            step=step,
+            origin=origin,
+            title=title,
+            units=units,
+            labels=labels,
+            comments=texts,
+            representation=representation,
         )
     return tuple(written)
 

@@ -85,9 +85,7 @@ def along_one_line(moments: NDArray[np.float64]) -> NDArray[np.float64]:
     return along
 
 
-def group_by_moment(
-    symbols: Sequence[str], moments: NDArray[np.float64], *, max_types: int = MAX_TYPES
-) -> AtomTypes:
+def group_by_moment(symbols: Sequence[str], moments: NDArray[np.float64], *, max_types: int = MAX_TYPES) -> AtomTypes:
     """Group atoms into types of one element and nearly one moment.
 
     Parameters
@@ -125,7 +123,10 @@ def group_by_moment(
     own = centers[:, 1:].reshape(-1, *moments.shape[1:])
     names = tuple(str(elements[int(which)]) for which in centers[:, 0])
     return AtomTypes(
-        labels=_labels(names), elements=names, moments=own, index=index,
+        labels=_labels(names),
+        elements=names,
+        moments=own,
+        index=index,
         error=float(np.linalg.norm((moments - own[index]).reshape(len(symbols), -1), axis=1).max(initial=0.0)),
     )
 

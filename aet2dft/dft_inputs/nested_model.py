@@ -142,8 +142,14 @@ def fit_nested(
     noise = np.eye(len(values)) - np.outer(fraction, is_grain)
     radius_sigma, k12_sigma = np.sqrt(variance) * _error_factors(np.asarray(best.jac), noise)
     return SphereInCube(
-        radius=radius, radius_sigma=float(radius_sigma), k10=grain, k12=k12, k12_sigma=float(k12_sigma),
-        cubic_a=cubic_a, n_cubes=len(values), rms=float(np.sqrt(np.mean(best.fun**2))),
+        radius=radius,
+        radius_sigma=float(radius_sigma),
+        k10=grain,
+        k12=k12,
+        k12_sigma=float(k12_sigma),
+        cubic_a=cubic_a,
+        n_cubes=len(values),
+        rms=float(np.sqrt(np.mean(best.fun**2))),
         warnings=_warnings(radius, radius_sigma, cubic_a, largest),
     )
 

@@ -125,8 +125,12 @@ def load_protocol(name: str, *, code: str, changes: Mapping[str, str] | None = N
         tags[tag] = _parsed(tag, str(text).strip(), types.get(tag) or _type_per_element(tag))
     _check(tags)
     return Protocol(
-        name=name, code=code, description=own["description"], steps=tuple(own["steps"]),
-        force_theorem=own.get("force_theorem", False), tags=MappingProxyType(tags),
+        name=name,
+        code=code,
+        description=own["description"],
+        steps=tuple(own["steps"]),
+        force_theorem=own.get("force_theorem", False),
+        tags=MappingProxyType(tags),
     )
 
 

@@ -146,11 +146,15 @@ def read_upf(path: Path) -> Pseudopotential:
     given = {key: value.strip() for key, value in re.findall(r'(\w+)\s*=\s*"([^"]*)"', text)}
     try:
         return Pseudopotential(
-            file=path.name.removesuffix(".gz"), element=given["element"].capitalize(),
-            relativistic=_true(given["has_so"]), functional=_short_name(given["functional"]),
-            kind=_KINDS[given["pseudo_type"].lower()], z_valence=float(given["z_valence"].lower().replace("d", "e")),
+            file=path.name.removesuffix(".gz"),
+            element=given["element"].capitalize(),
+            relativistic=_true(given["has_so"]),
+            functional=_short_name(given["functional"]),
+            kind=_KINDS[given["pseudo_type"].lower()],
+            z_valence=float(given["z_valence"].lower().replace("d", "e")),
             sha256=hashlib.sha256(content).hexdigest(),
-            md5=hashlib.md5(content, usedforsecurity=False).hexdigest(), path=path,
+            md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+            path=path,
         )
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: its header lacks or garbles {error}; take an undamaged file") from error

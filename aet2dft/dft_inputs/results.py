@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.config import CollectSettings
-from aet2dft.dft_inputs.anisotropy import anisotropy_tensor, mae, to_energy_density
+from aet2dft.dft_inputs.anisotropy import RESOLUTION, anisotropy_tensor, mae, to_energy_density
 from aet2dft.dft_inputs.decks import Manifest
 from aet2dft.dft_inputs.directions import direction_name, parse_direction
 from aet2dft.dft_inputs.job_status import assess
 from aet2dft.dft_inputs.kmesh import k_mesh
 from aet2dft.dft_inputs.run_result import COUNTED_AS, RunResult
 from aet2dft.dft_inputs.run_table import JobTable, MomentTable, RelaxedTable, RunTable, VolumeTable
+from aet2dft.errors import InputError
 
 COUNTS = ("ok", "not_converged", "incomplete", "input_changed", "missing", "failed")
 """The six classes of `counts`."""
@@ -26,6 +28,8 @@ SHIPPED = "outputs_of_the_package.txt"
 """File in a deck folder whose outputs were not computed there but came with the package."""
 _COMPARED = ("version", "k_mesh", "pseudo_md5", "n_electrons")
 """What must be equal in two runs for their energies to be compared."""
+_TENSOR_AXES = 6
+"""Axes that a whole anisotropy tensor needs."""
 
 
 @dataclass(slots=True)
@@ -39,7 +43,7 @@ class _Gathered:
 
 def collect(
     directory: Path,
-    settings: CollectSettings = CollectSettings(),
+    settings: CollectSettings = CollectSettings(),  # noqa: ARG001  the form of every verb; this one needs none yet
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> RunTable:
@@ -66,8 +70,8 @@ def collect(
 
     Notes
     -----
-    A volume has a MAE where all its axes are ok with equal k-mesh, pseudopotentials, electrons and version. In the force theorem the
-    energies are the free band energies; see `aet2dft.dft_inputs.anisotropy`.
+    A volume has a MAE where all its axes are ok with equal k-mesh, pseudopotentials, electrons and version. In the
+    force theorem the energies are the free band energies; see `aet2dft.dft_inputs.anisotropy`.
     """
     manifest = Manifest.read(directory)
     gathered = _read_jobs(manifest, progress)
@@ -79,8 +83,8 @@ def collect(
     rows = [
         _volume_row(volume, axes, runs_of.get(volume["same_as"] or volume["id"], {})) for volume in manifest.volumes
     ]
-    warnings = _warnings(manifest, gathered)
     counted = Counter(result.counted_as for result in gathered.results.values())
+    meshes = {"x".join(map(str, v["k_mesh"])) for v in manifest.volumes if "k_mesh" in v}
     return RunTable(
         code=str(manifest.content["code"]),
         protocol=str(manifest.content["protocol"]["name"]),
@@ -90,12 +94,12 @@ def collect(
         counts={name: counted.get(name, 0) for name in COUNTS},
         jobs=_job_table(manifest, gathered),
         volumes=_volume_table(rows, len(axes)),
-        moments=_moment_table(gathered),
+        moments=_moment_table(manifest, gathered),
         relaxed=_relaxed_table(manifest, gathered),
         frame=_rotation(manifest),
-        k_mesh=", ".join(sorted({"x".join(map(str, v["k_mesh"])) for v in manifest.volumes if "k_mesh" in v})),
+        k_mesh=", ".join(sorted(meshes)),
         shipped=(directory / SHIPPED).is_file(),
-        warnings=tuple(warnings),
+        warnings=tuple(_warnings(manifest, gathered)),
     )
 
 
@@ -164,8 +168,7 @@ def _text(values: Iterator[str]) -> NDArray[np.str_]:
 
 
 def _volume_row(volume: Mapping[str, Any], axes: tuple[str, ...], runs: Mapping[str, RunResult]) -> dict[str, Any]:
-    """One row of the table of volumes; `runs` are those of the volume, or of the one it shares its jobs with, by
-    step."""
+    """One row of the table of volumes; `runs`, by step, are those of the volume or of the one it shares jobs with."""
     symbols = list(volume.get("symbols", ()))
     size = np.array(volume.get("size", [0, 0, 0]))
     row: dict[str, Any] = {
@@ -216,16 +219,29 @@ def _anisotropy(
     for name in _COMPARED:
         if any(getattr(run, name) != getattr(runs[0], name) for run in runs[1:]):
             return {"status": "failed", "reason": f"the runs of the axes differ in {name}; energies cannot be compared"}
-    found: dict[str, Any] = {"easy_axis": axes[int(np.argmin(energies))]}
+    if not np.isfinite(energies).all():
+        missing = axes[int(np.argmin(np.isfinite(energies)))]
+        return {"status": "failed", "reason": f"the output of axis {missing} holds no energy to compare"}
+    per_atom = 1e3 * np.array(energies) / n_atoms
+    found: dict[str, Any] = {"easy_axis": _lowest(axes, per_atom)}
     pair = mae_axes(axes)
     if pair is not None:
         found["mae"] = float(mae(energies[axes.index(pair[0])], energies[axes.index(pair[1])], n_atoms))
         found["mae_density"] = float(to_energy_density(found["mae"], abs(np.linalg.det(cell)) / n_atoms))
-    if len(axes) >= 6:
-        tensor = anisotropy_tensor([parse_direction(word) for word in axes], 1e3 * np.array(energies) / n_atoms)
-        found["anisotropy"] = tensor.tensor
-        found["easy_axis"] = " ".join(f"{x:.3f}" for x in tensor.easy_axis)
+    if len(axes) >= _TENSOR_AXES:
+        with contextlib.suppress(InputError):  # six axes in one plane determine no tensor
+            tensor = anisotropy_tensor([parse_direction(word) for word in axes], per_atom)
+            found["anisotropy"] = tensor.tensor
+            known = np.isfinite(tensor.easy_axis).all()
+            found["easy_axis"] = " ".join(f"{x:.3f}" for x in tensor.easy_axis) if known else ""
     return found
+
+
+def _lowest(axes: tuple[str, ...], per_atom: NDArray[np.float64]) -> str:
+    """Axis of lowest energy (meV/atom); empty where a second one is as low within the numerical resolution."""
+    order = np.argsort(per_atom, kind="stable")
+    apart = len(axes) < 2 or per_atom[order[1]] - per_atom[order[0]] >= RESOLUTION
+    return axes[order[0]] if apart else ""
 
 
 def _volume_table(rows: list[dict[str, Any]], n_axes: int) -> VolumeTable:
@@ -237,8 +253,18 @@ def _volume_table(rows: list[dict[str, Any]], n_axes: int) -> VolumeTable:
     return VolumeTable(**columns)
 
 
-def _moment_table(gathered: _Gathered) -> MomentTable:
-    parts = gathered.moments
+def _moment_table(manifest: Manifest, gathered: _Gathered) -> MomentTable:
+    """Moments of every job, then those of the volumes that share it, by their own site ids."""
+    parts = []
+    sharing: dict[str, list[Mapping[str, Any]]] = {}
+    for volume in manifest.volumes:
+        if volume["same_as"] is not None:
+            sharing.setdefault(volume["same_as"], []).append(volume)
+    for job, ids, moments in gathered.moments:
+        parts.append((job, ids, moments))
+        for volume in sharing.get(job.partition("/")[0], ()):
+            own = np.asarray(volume["site_ids"], dtype=np.int32)
+            parts.append((job, own, moments[volume["same_sites"]]))
     return MomentTable(
         job=np.repeat(_text(job for job, _, _ in parts), [len(ids) for _, ids, _ in parts]),
         site_id=np.concatenate([ids for _, ids, _ in parts]) if parts else np.zeros(0, dtype=np.int32),

@@ -33,9 +33,7 @@ COUNTED_AS: dict[str, str] = {
 STATUSES = tuple(COUNTED_AS)
 """All statuses that a job can have."""
 
-_WITHOUT_NUMBERS = frozenset(
-    {"not_started", "running", "missing", "incomplete", "failed", "time_limit", "blocked"}
-)
+_WITHOUT_NUMBERS = frozenset({"not_started", "running", "missing", "incomplete", "failed", "time_limit", "blocked"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +113,13 @@ class RunResult:
         if status not in _WITHOUT_NUMBERS:
             return replace(self, status=status, reason=reason)
         return RunResult(
-            status=status, reason=reason, code=self.code, version=self.version, calculation=self.calculation,
-            spin_orbit=self.spin_orbit, noncollinear=self.noncollinear, pseudo_md5=self.pseudo_md5,
+            status=status,
+            reason=reason,
+            code=self.code,
+            version=self.version,
+            calculation=self.calculation,
+            spin_orbit=self.spin_orbit,
+            noncollinear=self.noncollinear,
+            pseudo_md5=self.pseudo_md5,
             warnings=self.warnings,
         )

@@ -41,18 +41,17 @@ class VolumeTable:
     volume: NDArray[np.str_]
     """Name, ``v00000``."""
     status: NDArray[np.str_]
-    """``ok`` with a MAE (or energy where no axes are asked), else ``rejected`` or the first job status that is not
-    ok."""
+    """``ok`` where all its jobs are, else ``rejected`` or the first job status that is not ok."""
     reason: NDArray[np.str_]
     """Why there is no result."""
     same_as: NDArray[np.str_]
     """Volume whose jobs it shares, empty = its own."""
     center_site: NDArray[np.float64]
-    """(n, 3), half cells: center of the window, origin plus half its size."""
+    """(n, 3), half cells: middle of the half-open window, origin plus half its size."""
     size: NDArray[np.int64]
     """(n, 3), half cells: edges of the window; 0 for structures that were not cut from a particle."""
     center: NDArray[np.float64]
-    """(n, 3), Å: the same in the frame of the model."""
+    """(n, 3), Å: mean of the sites of the window, half a half cell below its middle, in the frame of the model."""
     n_atoms: NDArray[np.int64]
     """Atoms present."""
     composition: NDArray[np.str_]
@@ -66,7 +65,7 @@ class VolumeTable:
     mae_density: NDArray[np.float64]
     """MJ/m3."""
     easy_axis: NDArray[np.str_]
-    """The computed axis of lowest energy, e.g. ``001``; with six axes and more the direction of the tensor."""
+    """Computed axis of lowest energy, e.g. ``001``, with six axes and more that of the tensor; empty if undefined."""
     anisotropy: NDArray[np.float64]
     """(n, 3, 3), meV/atom: anisotropy tensor; NaN with fewer than six axes."""
     moment: NDArray[np.float64]
@@ -75,7 +74,10 @@ class VolumeTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MomentTable:
-    """One row per atom of every job that gives site moments; arrays of equal length."""
+    """One row per atom of every job that gives site moments; arrays of equal length.
+
+    A volume that shares a job with an equal one has rows of its own, under the name of that job.
+    """
 
     job: NDArray[np.str_]
     """Job."""

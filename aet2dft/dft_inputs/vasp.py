@@ -66,7 +66,10 @@ def decks(atoms: Atoms, *, name: str, protocol: Protocol, axes: Sequence[Directi
         script = vasp_script(parent=step.parent, noncollinear=step.spin_orbit or cell.has_vectors)
         written.append(Deck.of(cell, step, {"INCAR": _incar(cell, step, protocol, bands), **shared, SCRIPT: script}))
     return VolumeDecks(
-        cell=cell, decks=tuple(written), labels=cell.symbols, moment_binning_error=0.0,
+        cell=cell,
+        decks=tuple(written),
+        labels=cell.symbols,
+        moment_binning_error=0.0,
         warnings=plan_warnings(protocol, axes, has_vectors=cell.has_vectors),
     )
 

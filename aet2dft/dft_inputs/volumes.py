@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from aet2dft.atoms import neighbor_distances, require
 from aet2dft.config import InputsSettings
 from aet2dft.errors import InputError
-from aet2dft.structure.lattice import LatticeFit, affine_fit
+from aet2dft.structure.lattice import LatticeFit
+from aet2dft.structure.marching import affine_fit
 from aet2dft.structure.neighbors import SiteGrid, shell_vectors
 from aet2dft.structure.order_parameters import concentration_waves
 from aet2dft.structure.variants import VARIANTS, sublattice

@@ -149,7 +149,7 @@ def _opposite_pairs(
 def count_swaps(
     crystal: Crystal, grain: NDArray[np.int32], number: int, variant: int, depth: NDArray[np.float64]
 ) -> Swaps:
-    """Swaps of one grain beside their chance expectation.
+    """Swaps of one grain beside their chance expectation; `grain` (n,) and `depth` (n,), Å, as in `LabelledCrystal`.
 
     Notes
     -----

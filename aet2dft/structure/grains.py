@@ -117,7 +117,7 @@ def components(variant: NDArray[np.int32], neighbors: NDArray[np.int32]) -> NDAr
 
 
 def number_grains(parts: list[NDArray[np.int32]], *, min_grain: int) -> list[NDArray[np.int32]]:
-    """Components of all crystals -> grain numbers, 1 = the largest; 0 for components below `min_grain` atoms.
+    """Components (n,) of all crystals -> grain numbers, 1 = the largest; 0 for components below `min_grain` atoms.
 
     Ties are broken by the crystal and by the order of the components in it.
     """

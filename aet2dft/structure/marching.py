@@ -35,7 +35,7 @@ def nearest_neighbor_distance(points: NDArray[np.float64]) -> float:
 def march(
     points: NDArray[np.float64], spacing: float, tolerance: float
 ) -> tuple[NDArray[np.intp], NDArray[np.int32]] | None:
-    """Indices into `points` of the atoms of one lattice, and their sites; None where there is none."""
+    """Indices into `points` (N, 3), Å, of the atoms of one lattice, and their sites; None where there is none."""
     tree = cKDTree(points)
     pairs = tree.query_pairs(1.7 * spacing, output_type="ndarray").astype(np.int32)
     indptr, indices = _csr(pairs, len(points))

@@ -59,9 +59,7 @@ def test_neighbors_by_site(benchmark, truth):
 
 
 def test_neighbors_by_scipy(benchmark, truth):
-    pairs = benchmark.pedantic(
-        lambda: cKDTree(truth.positions).query_pairs(CUTOFF, output_type="ndarray"), rounds=3
-    )
+    pairs = benchmark.pedantic(lambda: cKDTree(truth.positions).query_pairs(CUTOFF, output_type="ndarray"), rounds=3)
     record(benchmark, truth)
     site = truth.arrays["true_site"]
     assert ((site[pairs[:, 0]] - site[pairs[:, 1]]) ** 2).sum(axis=1).tolist() == [2] * len(pairs)

@@ -60,8 +60,12 @@ def deck_set(volume: VolumeDecks, protocol: Protocol, pseudos: tuple[Pseudopoten
     """A set of one volume."""
     row = {"id": volume.cell.name, "status": "written", "reason": "", **volume.record()}
     return DeckSet(
-        kind="atoms", protocol=protocol, axes=("100", "001"),
-        pseudopotentials=pseudos, volumes=(row,), decks=volume.decks,
+        kind="atoms",
+        protocol=protocol,
+        axes=("100", "001"),
+        pseudopotentials=pseudos,
+        volumes=(row,),
+        decks=volume.decks,
     )
 
 

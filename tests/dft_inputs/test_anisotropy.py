@@ -6,6 +6,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.transform import Rotation
+
 from aet2dft.dft_inputs.anisotropy import (
     RESOLUTION,
     anisotropy_map,
@@ -16,10 +21,6 @@ from aet2dft.dft_inputs.anisotropy import (
     to_energy_density,
 )
 from aet2dft.errors import InputError
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
-from scipy.spatial.transform import Rotation
 
 CUBIC = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
 SIX = [*CUBIC, (1, 1, 0), (1, 0, 1), (0, 1, 1)]

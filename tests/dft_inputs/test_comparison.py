@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from aet2dft.dft_inputs.comparison import compare
-from aet2dft.errors import InputError
 from ase import Atoms
 from ase.build import bulk
 from ase.geometry import find_mic
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+
+from aet2dft.dft_inputs.comparison import compare
+from aet2dft.errors import InputError
 
 CELLS = {
     "cubic": np.eye(3) * 7.75,

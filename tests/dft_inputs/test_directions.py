@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from aet2dft.dft_inputs.directions import angles, direction_name, parse_direction, saxis_rotation, unit_vector
-from aet2dft.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+
+from aet2dft.dft_inputs.directions import angles, direction_name, parse_direction, saxis_rotation, unit_vector
+from aet2dft.errors import InputError
 
 digits = st.integers(-9, 9)
 directions = st.tuples(digits, digits, digits).filter(any)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aet2dft.dft_inputs.espresso_output import parse
-from aet2dft.dft_inputs.output_files import HEAD, TAIL
-from aet2dft.dft_inputs.run_result import COUNTED_AS, STATUSES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+
+from aet2dft.dft_inputs.espresso_output import parse
+from aet2dft.dft_inputs.output_files import HEAD, TAIL
+from aet2dft.dft_inputs.run_result import COUNTED_AS, STATUSES
 
 FIXTURES = Path(__file__).parents[1] / "data" / "qe_fept"
 REFERENCE = json.loads((FIXTURES / "reference.json").read_text())

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from aet2dft.dft_inputs.job_status import assess
 
 FIXTURES = Path(__file__).parents[1] / "data" / "qe_fept"

@@ -6,12 +6,13 @@ import struct
 
 import numpy as np
 import pytest
-from aet2dft.dft_inputs.micromagnetics import OUTSIDE_AXIS, read_ovf, write_anisotropy, write_ovf
-from aet2dft.errors import InputError, ParseError, ResourceError
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
+
+from aet2dft.dft_inputs.micromagnetics import OUTSIDE_AXIS, read_ovf, write_anisotropy, write_ovf
+from aet2dft.errors import InputError, ParseError, ResourceError
 
 STEP, ORIGIN = (1.9e-10, 2.0e-10, 2.1e-10), (-1e-9, 0.0, 3e-9)
 REPRESENTATIONS = ("binary 8", "text")
@@ -192,10 +193,16 @@ def particle():
 def test_an_anisotropy_field_is_three_files_that_state_sign_source_and_mask(tmp_path, representation):
     k, axis = particle()
     files = write_anisotropy(
-        tmp_path / "new", k, axis, step=STEP, origin=ORIGIN, source="sha256:0123", comments=("sigma 1 MJ/m^3",),
+        tmp_path / "new" / "map.ovf",
+        k,
+        axis,
+        step=STEP,
+        origin=ORIGIN,
+        source="sha256:0123",
+        comments=("sigma 1 MJ/m^3",),
         representation=representation,
     )
-    assert [path.name for path in files] == ["anisotropy_k.ovf", "anisotropy_axis.ovf", "mask.ovf"]
+    assert [path.name for path in files] == ["map.ovf", "map_axis.ovf", "map_mask.ovf"]
     constant, direction, mask = (read_ovf(path) for path in files)
     assert (constant.units, direction.units) == ("J/m^3", "1")
     assert_array_equal(constant.field[1:], k[1:])
@@ -210,7 +217,9 @@ def test_an_anisotropy_field_is_three_files_that_state_sign_source_and_mask(tmp_
 
 def test_the_energy_in_the_files_is_lowest_along_the_axis_for_positive_k(tmp_path):
     k, axis = particle()
-    constant, direction, _ = map(read_ovf, write_anisotropy(tmp_path, k, axis, step=STEP, origin=ORIGIN, source="x"))
+    constant, direction, _ = map(
+        read_ovf, write_anisotropy(tmp_path / "map.ovf", k, axis, step=STEP, origin=ORIGIN, source="x")
+    )
     along = -constant.field * (direction.field * axis).sum(axis=-1) ** 2
     assert_allclose(along[1:], -k[1:])
 
@@ -218,9 +227,9 @@ def test_the_energy_in_the_files_is_lowest_along_the_axis_for_positive_k(tmp_pat
 def test_axes_that_are_not_of_length_one_are_refused_inside_only(tmp_path):
     k, axis = particle()
     axis[0] = np.nan
-    write_anisotropy(tmp_path, k, axis, step=STEP, origin=ORIGIN, source="x")
+    write_anisotropy(tmp_path / "map.ovf", k, axis, step=STEP, origin=ORIGIN, source="x")
     axis[1, 0, 0] *= 2
     with pytest.raises(InputError, match="1 cells have a K but no axis"):
-        write_anisotropy(tmp_path, k, axis, step=STEP, origin=ORIGIN, source="x")
+        write_anisotropy(tmp_path / "map.ovf", k, axis, step=STEP, origin=ORIGIN, source="x")
     with pytest.raises(InputError, match="not on one grid"):
-        write_anisotropy(tmp_path, k, axis[..., :2], step=STEP, origin=ORIGIN, source="x")
+        write_anisotropy(tmp_path / "map.ovf", k, axis[..., :2], step=STEP, origin=ORIGIN, source="x")

@@ -6,12 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from aet2dft.dft_inputs.nested_model import fit_nested, nested_mae, sphere_in_cube
-from aet2dft.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
+
+from aet2dft.dft_inputs.nested_model import fit_nested, nested_mae, sphere_in_cube
+from aet2dft.errors import InputError
 
 A = 3.875
 CELLS = np.arange(2, 8)

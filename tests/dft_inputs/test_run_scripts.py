@@ -51,8 +51,11 @@ def machine(tmp_path):
         potcar.parent.mkdir(parents=True)
         potcar.write_text(f"  PAW_PBE {name} 02Aug2007\n")
     return {
-        "PATH": f"{folder}:{os.environ['PATH']}", "FAKE_STATUS": "0", "AET2DFT_LOG": str(tmp_path / "log"),
-        "VASP_PP_PATH": str(tmp_path / "pots"), "CDPATH": str(tmp_path),
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "FAKE_STATUS": "0",
+        "AET2DFT_LOG": str(tmp_path / "log"),
+        "VASP_PP_PATH": str(tmp_path / "pots"),
+        "CDPATH": str(tmp_path),
     }
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
-from aet2dft.dft_inputs.directions import angles, saxis_rotation
-from aet2dft.dft_inputs.run_result import STATUSES
-from aet2dft.dft_inputs.vasp_output import parse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+
+from aet2dft.dft_inputs.directions import angles, saxis_rotation
+from aet2dft.dft_inputs.run_result import STATUSES
+from aet2dft.dft_inputs.vasp_output import parse
 
 CELL = np.diag([2.7223611076, 2.7223611076, 3.71])
 COMPONENTS = "xyz"

@@ -1,0 +1,344 @@
+"""What all verbs share: settings, one JSON object, exit codes, --resume, --overwrite, --dry-run, locks, threads.
+
+Truth: the contract of the command line (docs/conventions.md, docs/verbs), written here by hand.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from commands import ALWAYS, aet2dft, done, files, process, refused
+from small_particle import BOX, write_xyz
+
+from aet2dft import store
+from aet2dft.structure.chemical_order import Order
+
+INPUTS = ("--box", BOX, "--limit", 1)
+
+
+def stored_settings(project, verb="order"):
+    return store.load_json(project, verb)["settings"]
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["order", "--help"], ["inputs", "--help"]])
+def test_help_and_version_end_well_and_talk_to_stdout(words):
+    answer = aet2dft(*words)
+    assert answer.code == 0
+    assert answer.out.strip()
+    assert not answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], ""),
+        (["no_such_verb"], "no_such_verb"),
+        (["order"], "source"),
+        (["order", "x.xyz", "--no-such-flag"], "--no-such-flag"),
+        (["order", "x.xyz", "--tolerance", "much"], "--tolerance"),
+        (["inputs", "x.xyz", "--code", "fortran", "-o", "d"], "fortran"),
+        (["report", "x.h5"], "-o"),
+        (["collect", "decks"], "-o"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error_that_names_what_is_wrong(words, named, project):
+    words = [str(project) if word == "x.h5" else word for word in words]
+    answer = aet2dft(*words)
+    assert answer.code == 2
+    assert named in answer.out + answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_usage_error_is_one_json_object_too():
+    answer = aet2dft("order", "x.xyz", "--no-such-flag", "--json")
+    assert answer.code == 2
+    assert answer.json["verb"] == "order"
+    assert answer.json["error"]["type"] == "UsageError"
+
+
+def test_a_foreign_model_without_a_project_is_a_usage_error(model, tmp_path):
+    assert "-o" in refused("order", model, code=2)
+    assert set(files(tmp_path)) == {"small.xyz"}
+
+
+def test_every_answer_carries_the_same_keys_with_absolute_paths(model, tmp_path):
+    os.chdir(tmp_path)
+    answer = done("order", "small.xyz", "-o", "run.h5", "--surrogates", 0)
+    assert answer.keys() >= ALWAYS
+    assert (answer["verb"], answer["status"]) == ("order", "done")
+    assert answer["input"] == str(model)
+    assert answer["output"] == str(tmp_path / "run.h5")
+    assert answer["seconds"] > 0
+    assert answer["peak_memory_mb"] > 10
+
+
+def test_without_json_the_summary_is_short_and_under_q_there_is_none(model, tmp_path):
+    answer = aet2dft("order", model, "-o", tmp_path / "run.h5", "--surrogates", 0)
+    assert answer.code == 0
+    assert 1 <= answer.out.count("\n") <= 10
+    silent = aet2dft("order", model, "-o", tmp_path / "other.h5", "--surrogates", 0, "-q")
+    assert (silent.code, silent.out, silent.err) == (0, "", "")
+
+
+# settings --------------------------------------------------------------------------------------------
+
+
+def test_a_flag_wins_over_the_environment_over_the_toml_table_over_the_default(model, tmp_path, monkeypatch):
+    config = tmp_path / "run.toml"
+    config.write_text("[order]\nwindow = 0.8\nmin_grain = 40\nsurrogates = 0\nseed = 7\n")
+    monkeypatch.setenv("AET2DFT_ORDER_WINDOW", "0.9")
+    monkeypatch.setenv("AET2DFT_ORDER_TOLERANCE", "0.3")
+    monkeypatch.setenv("AET2DFT_CONFIG", str(config))
+    done("order", model, "-o", tmp_path / "run.h5", "--window", "1.0")
+    assert stored_settings(tmp_path / "run.h5") == {
+        "tolerance": 0.3,
+        "window": 1.0,
+        "threshold": None,
+        "min_grain": 40,
+        "species_error": 0.01,
+        "free_surface": True,
+        "surrogates": 0,
+        "strain_sigma": 3.89,
+        "strain_reference": "triclinic",
+    }
+    assert store.load_json(tmp_path / "run.h5", "order")["seed"] == 7
+    monkeypatch.setenv("AET2DFT_SEED", "8")
+    done("order", model, "-o", tmp_path / "other.h5")
+    record = store.load_json(tmp_path / "other.h5", "order")
+    assert (record["seed"], record["settings"]["window"]) == (8, 0.9)
+
+
+def test_a_toml_table_may_hold_how_the_model_is_read(tmp_path):
+    config, path = tmp_path / "run.toml", tmp_path / "types.xyz"
+    config.write_text('[info]\nspecies = "1=Fe,2=Pt"\nvoxel_size = 0.5\n')
+    path.write_text("2\n\n1 0 0 0\n2 5.4 0 0\n")
+    found = done("info", path, "--config", config)
+    assert found["composition"] == {"Fe": 1, "Pt": 1}
+    assert found["min_distance"] == pytest.approx(2.7)
+
+
+def test_tables_and_flags_take_the_same_values(tmp_path, project):
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[inputs]\naxes = ["100", "001"]\nbox = [6, 6, 7]\nlimit = 1\nset = {ecutwfc = 30}\naround = "L10"\n'
+    )
+    by_table = done("inputs", project, "-o", tmp_path / "a", "--config", config)
+    by_flags = done("inputs", project, "-o", tmp_path / "b", *INPUTS, "--axes", "100,001", "--set", "ecutwfc=30")
+    assert by_table["n_jobs"] == by_flags["n_jobs"]
+    texts = [{k: v for k, v in files(tmp_path / name).items() if "manifest" not in k} for name in "ab"]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[order]\nwindw = 1.0\n", "windw"),
+        ("[ordr]\nwindow = 1.0\n", "ordr"),
+        ("window = 1.0\n", "window"),
+        ("order = 3\n", "order"),
+        ("[order]\nwindow = 99\n", "window"),
+        ("[order]\nwindow = nan\n", "window"),
+        ('[order]\nsurrogates = "many"\n', "surrogates"),
+        ("[order\n", "TOML"),
+        ("\x00", "TOML"),
+    ],
+)
+def test_a_wrong_toml_file_is_refused_and_the_key_named(text, named, model, tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text(text)
+    assert named in refused("order", model, "-o", tmp_path / "run.h5", "--config", config)
+    assert not (tmp_path / "run.h5").exists()
+
+
+@pytest.mark.parametrize("flags", [["--tolerance", "7"], ["--threads", "0"], ["--seed", "-1"], ["--surrogates", "-3"]])
+def test_a_value_out_of_bounds_is_refused_and_the_setting_named(flags, model, tmp_path):
+    assert flags[0][2:] in refused("order", model, "-o", tmp_path / "run.h5", *flags)
+
+
+# what is there already -------------------------------------------------------------------------------
+
+
+def test_a_result_is_replaced_only_with_overwrite(model, tmp_path):
+    project = tmp_path / "run.h5"
+    done("order", model, "-o", project, "--surrogates", 0)
+    before = project.read_bytes()
+    assert "--overwrite" in refused("order", model, "-o", project)
+    assert project.read_bytes() == before
+    done("order", model, "-o", project, "--surrogates", 0, "--window", 0.8, "--overwrite")
+    assert stored_settings(project)["window"] == 0.8
+
+
+def test_replacing_a_group_takes_what_was_made_from_it_away_and_says_so(collected):
+    answer = done("order", collected, "--overwrite", "--surrogates", 0)
+    assert any("inputs" in text and "collect" in text and "gone" in text for text in answer["warnings"])
+    assert store.groups(collected) == ("order",)
+
+
+def test_another_deck_folder_does_not_take_collected_results_away(collected, tmp_path):
+    answer = done("inputs", collected, *INPUTS, "-o", tmp_path / "more")
+    assert not any("gone" in text for text in answer["warnings"])
+    assert set(store.groups(collected)) == {"order", "inputs", "collect"}
+    assert len(store.load_json(collected, "inputs")["sets"]) == 2
+
+
+def test_decks_written_anew_take_their_collected_results_away(project, decks, tmp_path):
+    new = tmp_path / "new"
+    done("inputs", project, *INPUTS, "-o", new)
+    done("collect", new, "-o", project)
+    answer = done("inputs", project, *INPUTS, "--set", "ecutwfc=40", "-o", new, "--overwrite")
+    assert any("collect" in text for text in answer["warnings"])
+    assert "collect" not in store.groups(project)
+
+
+def test_decks_with_outputs_are_never_replaced_by_others(project, decks):
+    before = files(decks)
+    assert "--overwrite" in refused("inputs", project, *INPUTS, "-o", decks)
+    assert "outputs" in refused("inputs", project, *INPUTS, "--set", "ecutwfc=40", "-o", decks, "--overwrite")
+    assert files(decks) == before
+
+
+def test_resume_gives_the_stored_answer_without_computing(model, tmp_path):
+    project = tmp_path / "run.h5"
+    first = done("order", model, "-o", project, "--surrogates", 0)
+    before = project.read_bytes()
+    again = done("order", model, "-o", project, "--surrogates", 0, "--resume")
+    differ = {"seconds", "peak_memory_mb", "warnings"}
+    assert {k: v for k, v in again.items() if k not in differ} == {k: v for k, v in first.items() if k not in differ}
+    assert any("--resume" in text for text in again["warnings"])
+    assert project.read_bytes() == before
+
+
+@pytest.mark.parametrize("changed", [["--window", "0.8"], ["--seed", "3"]])
+def test_resume_with_other_settings_is_another_result(changed, model, tmp_path):
+    project = tmp_path / "run.h5"
+    done("order", model, "-o", project, "--surrogates", 0)
+    assert "--overwrite" in refused("order", model, "-o", project, "--surrogates", 0, "--resume", *changed)
+    done("order", model, "-o", project, "--surrogates", 0, "--resume", "--overwrite", *changed)
+
+
+def test_resume_with_another_model_is_another_result(model, tmp_path):
+    project = tmp_path / "run.h5"
+    done("order", model, "-o", project, "--surrogates", 0)
+    model.write_text(model.read_text().replace("Fe ", "Pt ", 1))
+    refused("order", model, "-o", project, "--surrogates", 0, "--resume")
+
+
+def test_resume_leaves_decks_that_are_written_and_computes_others(project, tmp_path):
+    folder = tmp_path / "new"
+    first = done("inputs", project, *INPUTS, "-o", folder, "--resume")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    again = done("inputs", project, *INPUTS, "-o", folder, "--resume")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert again["n_jobs"] == first["n_jobs"]
+    (folder / "volumes" / "v00000" / "scf" / "pw.in").write_text("edited")
+    assert "--overwrite" in refused("inputs", project, *INPUTS, "-o", folder, "--resume")
+
+
+def test_a_dry_run_writes_nothing_and_predicts(model, project, collected, decks, tmp_path):
+    before = files(tmp_path)
+    ordered = done("order", model, "-o", tmp_path / "new.h5", "--dry-run")
+    assert ordered["status"] == "dry_run"
+    assert ordered["predicted_seconds"] > 0
+    assert ordered["predicted_memory_mb"] > 0
+    assert done("inputs", project, *INPUTS, "-o", tmp_path / "new", "--dry-run")["n_jobs"] == 3
+    assert done("run", decks, "--dry-run")["counts"]["done"] == 12
+    assert done("collect", decks, "-o", tmp_path / "new.h5", "--dry-run")["n_rows"] == 12
+    assert done("compare", model, model, "-o", tmp_path / "new.h5", "--dry-run")["rmsd"] == 0
+    assert done("export", collected, tmp_path / "new.xyz", "--dry-run")["files"] == []
+    assert done("report", collected, "-o", tmp_path / "new.html", "--dry-run")["status"] == "dry_run"
+    assert done("demo", tmp_path / "demo", "--dry-run")["predicted_minutes"] > 0
+    assert files(tmp_path) == before
+
+
+# processes -------------------------------------------------------------------------------------------
+
+
+def test_a_project_that_a_live_process_holds_is_refused_and_left_alone(model, project):
+    with store.locked(project):
+        before = project.read_bytes()
+        assert "wait" in refused("order", project, "--overwrite", "--surrogates", 0, code=7)
+        assert project.read_bytes() == before
+    assert not list(project.parent.glob(".*"))
+
+
+def test_threads_and_the_order_of_hashing_do_not_change_a_byte(model, tmp_path):
+    made = []
+    for threads in (1, 2, 4):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        chain = [
+            ["order", model, "-o", folder / "run.h5", "--surrogates", 2, "--threads", threads],
+            ["inputs", folder / "run.h5", *INPUTS, "-o", folder / "decks", "--threads", threads],
+        ]
+        code = (
+            "import sys, json; from aet2dft.cli.framework import execute; [execute(w) for w in json.loads(sys.argv[1])]"
+        )
+        words = json.dumps([[str(word) for word in command] for command in chain])
+        environment = {**os.environ, "PYTHONHASHSEED": str(threads)}
+        subprocess.run([sys.executable, "-c", code, words], check=True, capture_output=True, env=environment)
+        atoms, result = (store.load(folder / "run.h5", "order", *of) for of in (("atoms", Atoms), ("result", Order)))
+        arrays = {name: values.tobytes() for name, values in atoms.arrays.items()}
+        made.append((arrays, repr(result), files(folder / "decks")))
+    assert made[0] == made[1] == made[2]
+    assert np.isfinite(atoms.arrays["strain"]).any()
+
+
+def test_the_seed_reaches_the_surrogates(model, tmp_path):
+    def chance(seed, name):
+        done("order", model, "-o", tmp_path / name, "--surrogates", 3, "--seed", seed)
+        grains = store.load(tmp_path / name, "order", "result", Order).chemical.grains
+        return tuple(grains.largest_by_chance.tolist())
+
+    assert chance(1, "first.h5") == chance(1, "second.h5")
+    assert len({chance(seed, f"{seed}.h5") for seed in (2, 3, 4, 5)}) > 1
+
+
+def test_the_module_is_the_command_and_answers_with_json_alone_on_stdout(model):
+    child = process("info", model, "--json")
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert json.loads(out)["n_atoms"] == 1500
+    assert out.count("\n") == 1
+
+
+def test_a_reader_of_the_output_that_goes_away_is_no_bug(model):
+    child = process("info", model)
+    child.stdout.close()
+    err = child.stderr.read()
+    child.wait(timeout=60)
+    assert "Traceback" not in err
+    assert child.returncode in (0, 141)
+
+
+def test_a_full_standard_output_is_refused_without_a_traceback(model):
+    device = Path("/dev/full")
+    if not device.exists():
+        pytest.skip("no /dev/full on this system")
+    with device.open("w") as full:
+        child = subprocess.run(
+            [sys.executable, "-m", "aet2dft", "info", str(model)], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert child.returncode == 4
+    assert "Traceback" not in child.stderr
+
+
+def test_paths_with_spaces_and_other_alphabets_work(model, tmp_path):
+    folder = tmp_path / "мой проект ü 粒子"
+    folder.mkdir()
+    shutil.copy(model, folder / "частица 1.xyz")
+    answer = done("order", folder / "частица 1.xyz", "-o", folder / "run ü.h5", "--surrogates", 0)
+    assert answer["output"].endswith("run ü.h5")
+    made = done("inputs", folder / "run ü.h5", *INPUTS, "-o", folder / "decks 1")
+    assert made["n_jobs"] == 3
+    assert done("report", folder / "run ü.h5", "-o", folder / "é.html")["size_mb"] > 0
+
+
+def test_a_project_goes_into_a_folder_that_is_made_for_it(model, tmp_path):
+    done("order", write_xyz(tmp_path / "m.xyz"), "-o", tmp_path / "new" / "deep" / "run.h5", "--surrogates", 0)
+    assert [p.name for p in (tmp_path / "new" / "deep").iterdir()] == ["run.h5"]
