@@ -207,7 +207,8 @@ def _replace(target: Path, text: str) -> Path:
         temporary.write_text(text, encoding="utf-8", newline="")
         temporary.replace(target)
     except OSError as error:
-        raise ResourceError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
+        problem = error.strerror or error
+        raise ResourceError(f"{target}: cannot be written ({problem}); free space or choose another place") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from ase import Atoms
 from aet2dft import store
 from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
-from aet2dft.errors import InputError
+from aet2dft.errors import InputError, ResourceError
 from aet2dft.html_report import Chapter
 from aet2dft.html_report import report as write_page
 from aet2dft.structure.chemical_order import Order
@@ -39,6 +39,7 @@ def report(project: Path, target: Path) -> Path:
     have = [verb for verb in VERBS if verb in store.groups(project)]
     if not have:
         raise InputError(f"{project}: holds nothing to report; run `aet2dft order` first")
+    _make_place(target)
     provenance = {verb: store.load_json(project, verb) for verb in have}
     atoms = (
         store.load(project, "compare" if "compare" in have else "order", "atoms", Atoms) if "order" in have else None
@@ -53,6 +54,16 @@ def report(project: Path, target: Path) -> Path:
         inputs=_inputs(provenance),
         chapters=tuple(_chapter(verb, record) for verb, record in provenance.items()),
     )
+
+
+def _make_place(target: Path) -> None:
+    """Refuse a page that cannot be written before the figures are drawn."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; give the name of a page, e.g. report.html")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"{target}: cannot be written ({error.strerror}); choose another place with -o") from error
 
 
 def _title(provenance: dict[str, dict[str, Any]], project: Path) -> str:

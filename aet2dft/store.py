@@ -25,18 +25,20 @@ SCHEMA = 1
 MADE_FROM: dict[str, tuple[str, ...]] = {"inputs": ("order",), "collect": ("inputs",), "compare": ("collect",)}
 """Groups that a group is made from; replacing one removes what was made from it."""
 _MAGIC = b"aet2dft project"
+_MARK = b"; their SHA-256 is "
 _HEADER = 512
 """Bytes before the HDF5 data: the name of the format, its version, and the SHA-256 of all that follows."""
 T = TypeVar("T")
 
 
 def is_project(path: Path) -> bool:
-    """Whether a file says that it is a project of this package."""
+    """Whether a file says that it is a project of this package, at one of two places: the other may be damaged."""
     try:
         with path.open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
+            header = file.read(_HEADER)
     except OSError:
         return False
+    return header.startswith(_MAGIC) or _MARK in header
 
 
 def groups(path: Path) -> tuple[str, ...]:
@@ -126,29 +128,43 @@ def save(
     refuse_existing(path, verb, overwrite=overwrite)
     have = groups(path) if path.exists() else ()
     removed = tuple(name for name in have if verb in have and verb in _ancestors(name) and name not in keep)
+    kept = [name for name in have if name != verb and name not in removed]
+    _replace(path, _image(path, kept, verb, results, provenance))
+    return removed
+
+
+def _image(path: Path, kept: list[str], verb: str, results: dict[str, Any], provenance: dict[str, Any]) -> bytes:
+    """Bytes of a new HDF5 file, made in memory: HDF5 does not survive a disk that is full."""
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as new:
+        if kept:
+            with _open(path) as old:
+                for name in kept:
+                    old.copy(name, new)
+        group = new.create_group(verb)
+        records.write_text(group, "provenance", json.dumps(provenance, sort_keys=True))
+        for name, result in results.items():
+            records.write(group.create_group(name), result)
+        new.flush()
+        return typing.cast(bytes, new.id.get_file_image())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a file in the place of another at once, after it is complete on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(temporary, "w", userblock_size=_HEADER) as new:
-            new.attrs["aet2dft_schema"] = SCHEMA
-            if have:
-                with _open(path) as old:
-                    for name in have:
-                        if name != verb and name not in removed:
-                            old.copy(name, new)
-            group = new.create_group(verb)
-            records.write_text(group, "provenance", json.dumps(provenance, sort_keys=True))
-            for name, result in results.items():
-                records.write(group.create_group(name), result)
-        _seal(temporary)
+        with temporary.open("wb") as file:
+            file.write(_header(SCHEMA, hashlib.sha256(content).hexdigest()))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
         _sync(path.parent)
-    except (OSError, RuntimeError) as error:  # HDF5 gives a RuntimeError for some failures of the disk
-        problem = getattr(error, "strerror", None) or error
+    except OSError as error:
+        problem = error.strerror or error
         raise ResourceError(f"{path}: cannot be written ({problem}); free space or choose another -o") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return removed
 
 
 def refuse_existing(path: Path, verb: str, *, overwrite: bool) -> None:
@@ -238,7 +254,7 @@ def _checked(path: Path, state: tuple[int, ...]) -> int:  # noqa: ARG001  a file
     with path.open("rb") as file:
         header = file.read(_HEADER)
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    if not header.startswith(_MAGIC):
+    if not (header.startswith(_MAGIC) or _MARK in header):
         raise InputError(f"{path}: is no project of aet2dft; give one that a verb wrote with -o")
     version = header.decode("ascii", "replace").removeprefix(f"{_MAGIC.decode()}, layout ").partition(";")[0]
     if not version.isdecimal() or header != _header(int(version), content):
@@ -247,19 +263,8 @@ def _checked(path: Path, state: tuple[int, ...]) -> int:  # noqa: ARG001  a file
 
 
 def _header(version: int, content: str) -> bytes:
-    text = f"{_MAGIC.decode()}, layout {version}; the HDF5 data begin at byte {_HEADER}; their SHA-256 is {content}\n"
+    text = f"{_MAGIC.decode()}, layout {version}; the HDF5 data begin at byte {_HEADER}{_MARK.decode()}{content}\n"
     return text.encode("ascii").ljust(_HEADER - 1) + b"\n"
-
-
-def _seal(path: Path) -> None:
-    """Put the checksum before the data of a finished file, and make sure that all of it is on the disk."""
-    with path.open("r+b") as file:
-        file.seek(_HEADER)
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        file.write(_header(SCHEMA, content))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _group(file: h5py.File, verb: str, path: Path) -> h5py.Group:

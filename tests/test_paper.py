@@ -7,9 +7,11 @@ Where a number is not in the paper, it comes from an independent analysis of the
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from aet2dft.atoms import examine
+from aet2dft.config import InputsSettings
+from aet2dft.dft_inputs.input_sets import inputs
 from aet2dft.structure.crystal import crystals
 from aet2dft.structure.lattice import index_lattice
 from aet2dft.structure.strain import local_strain
@@ -165,3 +167,32 @@ def test_swaps_are_no_more_than_chance_gives(found):
     """Independent analysis: found over expected between 0.45 and 1.6 under every labelling."""
     for swaps in found.chemical.swaps:
         assert 0.45 < swaps.found / swaps.expected < 1.6
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_atoms"),
+    [
+        pytest.param("supercell", [1470], id="a supercell of 1,470 atoms"),
+        pytest.param("sliding", [32] * 1452, id="1,452 volumes of 32 atoms"),
+        pytest.param("nested", [32, 108, 256, 500, 864, 1372], id="six nested cubes of 32 to 1,372 atoms"),
+    ],
+)
+def test_the_volumes_of_the_paper_are_cut_around_the_l10_grain(kind, n_atoms, atoms):
+    decks = inputs(atoms, kind=kind, protocol="scf", settings=InputsSettings(min_bond=1.5))
+    assert [len(volume["site_ids"]) for volume in decks.volumes] == n_atoms
+    assert len(decks.decks) == len(n_atoms)
+    assert all(volume["status"] == "written" for volume in decks.volumes)
+
+
+def test_every_atom_of_every_volume_is_where_it_was_measured(atoms):
+    decks = inputs(atoms, kind="sliding", protocol="scf", settings=InputsSettings(limit=50))
+    rotation, origin = np.array(decks.frame["rotation"]), np.array(decks.frame["origin"])
+    row_of = {int(site): row for row, site in enumerate(atoms.arrays["site_id"])}
+    for volume, deck in zip(decks.volumes, decks.decks, strict=True):
+        lines = deck.files["pw.in"].splitlines()
+        first = lines.index("ATOMIC_POSITIONS crystal") + 1
+        fractional = np.array([line.split()[1:4] for line in lines[first : first + 32]], dtype=float)
+        there = (fractional @ np.array(volume["cell"]) + volume["offset"]) @ rotation.T + origin
+        rows = [row_of[site] for site in volume["site_ids"]]
+        assert_allclose(there, atoms.positions[rows], atol=2e-5)  # the cell edge is rounded to 1e-5 Å
+        assert [atoms.symbols[row] for row in rows] == volume["symbols"]

@@ -9,16 +9,17 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from aet2dft import __version__
 from aet2dft.errors import Aet2dftError, InputError, ResourceError
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_TIDY_UP = 2.0
-"""Seconds after a signal in which a second one does not disturb the tidying up."""
+_AGAIN = 0.5
+"""Seconds after which a stop that something swallowed is raised again."""
+_COMPILED = ("numba.", "llvmlite.")
+"""Packages whose functions are called from compiled code."""
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
@@ -69,26 +70,61 @@ def _carried_out(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Signals raise `Stopped`; the handlers of before come back at the end."""
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    before = {number: signal.getsignal(number) for number in numbers}
-    last = [-_TIDY_UP]
+    """Signals raise `Stopped` until it arrives; the handlers of before come back at the end."""
+    names = _SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
+    asked: list[int] = []
 
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if time.monotonic() - last[0] > _TIDY_UP:
-            last[0] = time.monotonic()
-            raise Stopped(number)
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if isinstance(sys.exc_info()[1], Stopped):
+            return  # tidying up already
+        if hasattr(signal, "setitimer"):
+            # a callback of a library may swallow the exception: then it comes again
+            before.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, stop))
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        _raise(Stopped(asked[0]), frame)
 
+    ignored, sys.unraisablehook = sys.unraisablehook, _quiet(sys.unraisablehook)
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # nohup and background jobs of a shell ignore signals on purpose
             signal.signal(number, stop)
     try:
         yield
     finally:
+        if asked and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = ignored
+
+
+def _quiet(hook: Callable[[sys.UnraisableHookArgs], object]) -> Callable[[sys.UnraisableHookArgs], object]:
+    """A hook that says nothing about a swallowed `Stopped`."""
+    return lambda args: None if args.exc_type is Stopped else hook(args)
+
+
+def _raise(stopped: Stopped, frame: FrameType | None) -> None:
+    """Raise in `frame`, or at the next line of the one that called compiled code.
+
+    A kernel of numba does not look at exceptions while it makes Python objects of its results: raised there, one ends
+    as a SystemError or as a crash of the interpreter (measured). Compilers drop those of their callbacks.
+    """
+    caller, entrance = frame, ""
+    while caller is not None and str(caller.f_globals.get("__name__", "")).startswith(_COMPILED):
+        if caller.f_code.co_name == "_compile_for_args":  # Python as any other
+            break
+        entrance = caller.f_code.co_name
+        caller = caller.f_back
+    if caller is None or not entrance:
+        raise stopped
+
+    def raise_here(*_: object) -> None:
+        sys.settrace(None)
+        raise stopped
+
+    caller.f_trace = raise_here
+    sys.settrace(lambda *_: None)
 
 
 def _explain(error: BaseException, arguments: list[str]) -> int:

@@ -4,6 +4,7 @@ Truth: the conventions for models and exit codes, written here by hand; every se
 """
 
 import gzip
+import hashlib
 import json
 import os
 import resource
@@ -211,7 +212,7 @@ def test_an_element_without_a_pseudopotential_is_named(tmp_path):
     assert not (tmp_path / "decks").exists()
 
 
-# outputs of jobs --------------------------------------------------------------------------------------------------------
+# outputs of jobs -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.5, 0.9, 0.999])
@@ -282,7 +283,7 @@ def test_a_missing_code_is_named_before_anything_starts(decks):
     assert "--command" in sentence
 
 
-# targets ----------------------------------------------------------------------------------------------------------------
+# targets ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -314,10 +315,13 @@ def test_a_project_is_never_written_over_another_file(model, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("room", [0, 600, 4_000, 100_000])
-@pytest.mark.parametrize("verb", ["order", "inputs", "collect", "export", "report"])
+@pytest.mark.parametrize(
+    ("verb", "room"),
+    [(verb, room) for verb in ("order", "inputs", "collect", "export") for room in (0, 600, 4_000, 100_000)]
+    + [("report", 100_000)],
+)
 def test_a_full_disk_leaves_the_old_results_and_no_part_of_new_ones(
-    room, verb, model, project, decks, collected, tmp_path
+    verb, room, model, project, decks, collected, tmp_path
 ):
     words = {
         "order": ["order", project, "--overwrite", "--surrogates", 0],
@@ -339,7 +343,7 @@ def test_a_full_disk_leaves_the_old_results_and_no_part_of_new_ones(
     assert files(tmp_path) == before
 
 
-# Ctrl-C -----------------------------------------------------------------------------------------------------------------
+# Ctrl-C ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -376,7 +380,7 @@ def test_a_verb_killed_at_any_moment_leaves_the_project_readable(project, tmp_pa
     done("order", project, "--overwrite", "--surrogates", 0)
 
 
-# damaged and hostile files ----------------------------------------------------------------------------------------------
+# damaged and hostile files ---------------------------------------------------------------------------
 
 
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -476,7 +480,8 @@ def test_a_project_with_links_is_refused_although_its_checksum_is_right(kind, pr
     with h5py.File(project, "r+") as file:
         del file["order"]["atoms"]
         file["order"]["atoms"] = h5py.ExternalLink("x.h5", "y") if kind == "external link" else h5py.SoftLink("/inputs")
-    store._seal(project)
+    content = project.read_bytes()[store._HEADER :]
+    project.write_bytes(store._header(store.SCHEMA, hashlib.sha256(content).hexdigest()) + content)
     assert "link" in refused("export", project, tmp_path / "out.xyz")
 
 

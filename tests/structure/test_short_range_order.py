@@ -98,7 +98,7 @@ def test_three_species_get_all_pairs_and_no_variants(data_dir):
     _, found = order(atoms)
     assert found.chemical is None
     assert any("two species" in text for text in found.warnings)
-    assert any("shorter than 1.8" in text for text in found.warnings)
+    assert any("bonds too short" in text for text in found.warnings)
     pairs = {(w.center, w.other): w for w in found.warren_cowley}
     assert set(pairs) == {(a, b) for a in ("Ni", "Pd", "Pt") for b in ("Ni", "Pd", "Pt") if a != b}
     by_distance = pair_fractions(atoms.positions, atoms.numbers, 0.0, CUTOFF)

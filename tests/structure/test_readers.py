@@ -1,0 +1,214 @@
+"""Files of atoms: every format, what is inferred and said, what is refused.
+
+Truth: models written here with ASE and SciPy, and the numbers in the READMEs of the published data.
+"""
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.io import savemat
+from small_particle import small, small_order, write_xyz
+
+from aet2dft.config import ReadSettings
+from aet2dft.datasets import fept_2017
+from aet2dft.errors import InputError, ParseError
+from aet2dft.exporting import write_atoms
+from aet2dft.structure.matlab import mat_array, mat_variables
+from aet2dft.structure.readers import load_atoms, load_structures, read
+
+AET = ReadSettings(species={"1": "Fe", "2": "Pt"})
+
+
+def test_a_plain_xyz_file_is_read_as_it_stands(tmp_path):
+    atoms = read(write_xyz(tmp_path / "m.xyz"))
+    assert np.allclose(atoms.positions, small().positions, atol=1e-6)
+    assert (atoms.numbers == small().numbers).all()
+    assert atoms.info["notes"] == ()
+    assert not atoms.pbc.any()
+
+
+@pytest.mark.parametrize("form", ["extxyz", "cif", "vasp", "proteindatabank", "xsf"])
+def test_periodic_formats_of_ase_are_read(form, tmp_path):
+    suffix = {"vasp": "POSCAR", "proteindatabank": "m.pdb"}.get(form, f"m.{form}")
+    crystal = bulk("Pt", cubic=True)
+    ase.io.write(tmp_path / suffix, crystal, format=form)
+    atoms = read(tmp_path / suffix)
+    assert len(atoms) == 4
+    assert np.allclose(atoms.cell.lengths(), 3.92, atol=1e-3)
+
+
+def test_line_endings_blanks_more_columns_and_a_mark_at_the_beginning_do_not_matter(tmp_path):
+    text = "2 \r\n comment \r\n fe  0.0 0.0 0.0 extra 7\r\nPT 2.7 0 0\r\n\r\n"
+    (tmp_path / "m.xyz").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    atoms = read(tmp_path / "m.xyz")
+    assert atoms.get_chemical_symbols() == ["Fe", "Pt"]
+    assert atoms.positions[1, 0] == 2.7
+
+
+@given(part=st.floats(0, 1, exclude_max=True))
+def test_a_cut_xyz_file_is_never_a_smaller_model(part, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cut")
+    content = write_xyz(folder / "m.xyz", small()[:50]).read_bytes().rstrip()
+    (folder / "cut.xyz").write_bytes(content[: int(part * (content.rindex(b"\n") + 1))])
+    with pytest.raises(InputError, match=r"cut\.xyz"):
+        load_atoms(folder / "cut.xyz")
+
+
+def test_structures_of_a_file_are_numbered_from_zero(tmp_path):
+    crystals = [bulk("Pt", cubic=True, a=a) for a in (3.9, 4.0, 4.1)]
+    path = tmp_path / "m.extxyz"
+    ase.io.write(path, crystals)
+    assert [round(atoms.cell.lengths()[0], 3) for atoms in load_structures(path)] == [3.9, 4.0, 4.1]
+    assert read(f"{path}@2").cell.lengths()[0] == pytest.approx(4.1)
+    assert len(load_structures(tmp_path / "m.extxyz@1")) == 1
+    with pytest.raises(InputError, match="holds 3 structures; name one"):
+        read(path)
+    with pytest.raises(InputError, match="there is no 3"):
+        read(f"{path}@3")
+
+
+def test_what_export_wrote_is_read_with_all_its_arrays(tmp_path):
+    atoms, _ = small_order()
+    again = read(write_atoms(atoms, tmp_path / "m.xyz"))
+    assert set(again.arrays) == set(atoms.arrays)
+    assert (again.arrays["site_id"] == atoms.arrays["site_id"]).all()
+    with pytest.raises(InputError, match="leave out --species"):
+        read(tmp_path / "m.xyz", settings=AET)
+
+
+# MATLAB -------------------------------------------------------------------------------------------------------------
+
+
+def types_of(atoms):
+    return np.where(atoms.numbers == 26, 1, 2)[None]
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+@pytest.mark.parametrize("together", [True, False])
+def test_coordinates_and_types_come_from_one_file_or_two(version, together, tmp_path):
+    atoms = small()
+    parts = {"model": atoms.positions.T, "types": types_of(atoms).astype(np.uint8), "angle": np.zeros((68, 3))}
+    names = [list(parts)] if together else [["model", "angle"], ["types"]]
+    paths = []
+    for k, own in enumerate(names):
+        paths.append(tmp_path / f"{k}.mat")
+        if version == "5":
+            savemat(paths[-1], {name: parts[name] for name in own})
+        else:
+            import h5py
+
+            with h5py.File(paths[-1], "w") as file:
+                for name in own:
+                    file[name] = parts[name].T
+    found = read(*paths, settings=AET)
+    assert np.array_equal(found.positions, atoms.positions)
+    assert (found.numbers == atoms.numbers).all()
+    notes = " ".join(found.info["notes"])
+    assert all(word in notes for word in ("'model'", "'types'", "taken as Å", "1 = Fe, 2 = Pt"))
+
+
+def test_without_species_types_stay_and_it_is_said(tmp_path):
+    savemat(tmp_path / "m.mat", {"model": small().positions.T, "types": types_of(small())})
+    atoms = read(tmp_path / "m.mat")
+    assert set(atoms.symbols) == {"X"}
+    assert (atoms.arrays["type"] == types_of(small())[0]).all()
+    assert any("--species" in note for note in atoms.info["notes"])
+
+
+def test_one_species_is_enough_where_there_are_no_types(tmp_path):
+    savemat(tmp_path / "m.mat", {"model": small().positions.T})
+    assert set(read(tmp_path / "m.mat", settings=ReadSettings(species={"1": "Pt"})).symbols) == {"Pt"}
+
+
+def test_a_variable_is_named_where_several_would_do(tmp_path):
+    savemat(
+        tmp_path / "m.mat",
+        {"first": small().positions.T, "second": small().positions.T + 1, "turned": small().positions},
+    )
+    with pytest.raises(InputError, match="several arrays.*--variable"):
+        read(tmp_path / "m.mat")
+    assert np.allclose(
+        read(tmp_path / "m.mat", settings=ReadSettings(variable="second")).positions, small().positions + 1
+    )
+    assert np.allclose(read(tmp_path / "m.mat", settings=ReadSettings(variable="turned")).positions, small().positions)
+
+
+def test_voxels_become_angstrom(tmp_path):
+    savemat(tmp_path / "m.mat", {"model": small().positions.T / 0.35, "types": types_of(small())})
+    with pytest.raises(InputError, match="voxels"):
+        read(tmp_path / "m.mat", settings=AET)
+    atoms = read(tmp_path / "m.mat", settings=ReadSettings(species=AET.species, voxel_size=0.35))
+    assert np.allclose(atoms.positions, small().positions)
+
+
+def test_variables_are_listed_without_being_read(tmp_path):
+    savemat(tmp_path / "m.mat", {"a": np.zeros((2, 3)), "text": "abc", "b": np.zeros((4, 5, 6), dtype=np.int16)})
+    assert mat_variables(tmp_path / "m.mat") == {"a": (2, 3), "b": (4, 5, 6)}
+    assert mat_array(tmp_path / "m.mat", "b").shape == (4, 5, 6)
+    with pytest.raises(InputError, match="no variable 'c'; it holds a, b"):
+        mat_array(tmp_path / "m.mat", "c")
+
+
+@given(part=st.floats(0.01, 0.99))
+def test_a_cut_matlab_file_is_refused(part, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mat")
+    savemat(folder / "m.mat", {"model": small().positions.T}, do_compression=True)
+    content = (folder / "m.mat").read_bytes()
+    (folder / "cut.mat").write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match=r"cut\.mat"):
+        load_atoms(folder / "cut.mat")
+
+
+# published data -----------------------------------------------------------------------------------------------------
+
+
+def test_the_published_particle_has_6569_iron_and_16627_platinum_atoms():
+    atoms = fept_2017()
+    assert (atoms.numbers == 26).sum() == 6569
+    assert (atoms.numbers == 78).sum() == 16627
+
+
+def test_the_matlab_pair_of_the_particle_is_the_published_model(data_dir):
+    folder = data_dir / "fept_2017"
+    atoms, published = read(folder / "model.mat", folder / "atoms.mat", AET), fept_2017()
+    assert atoms.get_chemical_formula() == published.get_chemical_formula() == "Fe6569Pt16627"
+    distances = np.linalg.norm(np.sort(atoms.positions, axis=0) - np.sort(published.positions, axis=0), axis=1)
+    assert distances.max() < 1e-3 or np.ptp(atoms.positions, axis=0) == pytest.approx(
+        np.ptp(published.positions, axis=0), abs=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "model", "types", "species", "n"),
+    [
+        ("mea_hea_2023", "model_MEA1.mat", "atoms_MEA1.mat", "1=Ni,2=Pd,3=Pt", 2436),
+        ("mea_hea_2023", "model_HEA3.mat", "atoms_HEA3.mat", "1=Co,2=Pd,3=Pt", 3696),
+        ("ptni_nanocatalysts", "model_p5.mat", "atoms_p5.mat", "1=Ni,2=Pt", 4281),
+        ("ptni_nanocatalysts", "model_S6.mat", "atoms_S6.mat", "1=Ni,2=Pt", 7220),
+        ("metallic_glass_2021", "final_atom_coord_inA.mat", "final_atom_types.mat", "1=Co,2=Pd,3=Pt", 18356),
+        ("hea_nucleation_2024", "Final_atomic_model_HEA_19_nanoparticle.mat", None, "1=Co,2=Pd,3=Pt", 5379),
+    ],
+)
+def test_published_models_are_read_whole(folder, model, types, species, n, data_dir):
+    place = data_dir / folder
+    atoms = read(place / model, place / types if types else None, ReadSettings(species=species))
+    assert len(atoms) == n
+    assert set(atoms.symbols) == {pair.partition("=")[2] for pair in species.split(",")}
+
+
+def test_a_model_in_voxels_that_calls_itself_xyz_is_noticed(data_dir):
+    with pytest.raises(InputError, match=r"voxels.*--voxel-size 0\.3"):
+        read(data_dir / "pdpt_core_shell" / "PB.xyz")
+    assert len(read(data_dir / "pdpt_core_shell" / "TO.xyz")) == 8468
+
+
+def test_a_damaged_file_says_where(tmp_path):
+    (tmp_path / "m.xyz").write_text("2\n\nFe 0 0 0\nPt 1 2 x\n")
+    with pytest.raises(ParseError) as error:
+        load_atoms(tmp_path / "m.xyz")
+    assert (error.value.line, error.value.path) == (4, tmp_path / "m.xyz")
+    assert isinstance(load_atoms(write_xyz(tmp_path / "n.xyz", Atoms("Fe"))), Atoms)

@@ -1,0 +1,102 @@
+"""What `info` finds: kinds of files, problems, and that it reads no more than it must.
+
+Truth: the READMEs of the published data; files made here.
+"""
+
+import json
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+from made_outputs import DATA
+from small_particle import small, write_xyz
+
+from aet2dft.config import ReadSettings
+from aet2dft.errors import InputError
+from aet2dft.inspection import inspect
+
+PLAIN = ReadSettings()
+PUBLISHED = {
+    "angle_refinement_fept64/FePt_Vol_64_asymmetric.mat": "volume",
+    "angle_refinement_fept64/pj_new_Turbu3_1015.mat": "tilt_series",
+    "fept_2017/FePt_cns_final.xyz": "atoms",
+    "fept_2017/model.mat": "atoms",
+    "fept_2017/angles.mat": "unknown",
+    "genfire_workshop_fept/projections_FePt.mat": "tilt_series",
+    "genfire_workshop_fept/support_FePt.mat": "volume",
+    "genfire_workshop_fept/vesicle.mat": "volume",
+    "hea_nucleation_2024/Final_atomic_model_HEA_19_nanoparticle.mat": "atoms",
+    "mea_hea_2023/model_MEA1.mat": "atoms",
+    "metallic_glass_2021/final_atom_coord_inA.mat": "atoms",
+    "metallic_glass_2021/Loose_support.mat": "volume",
+    "paet_np1_asi208/projections_Dose1p6e4_ForBM3D.mat": "tilt_series",
+    "paet_np4_copdpt/MG_final_atom_coord_inA.mat": "atoms",
+    "paet_np4_copdpt/RMSD_Model_CoPdPt_NoRadmDefocus_cov35pmDose1p7e4_S1N1000.mat": "unknown",
+    "pdpt_core_shell/TO.xyz": "atoms",
+    "ptni_nanocatalysts/model_p5.mat": "atoms",
+    "resire_sample_amorphous/sample_projections_amorphous.mat": "tilt_series",
+    "single_pt_liquid/stage1_docked_ATMS.pdb": "atoms",
+    "ta_film_experimental/Projections_area24.mat": "tilt_series",
+    "ta_film_experimental/ReconObj_sub24.mat": "volume",
+    "ta_film_experimental/Final_atomic_model_Ta_film.mat": "atoms",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_files_are_recognized(name, data_dir):
+    found = inspect(data_dir / name, None, PLAIN)
+    assert found["kind"] == PUBLISHED[name]
+    if found["kind"] in ("volume", "tilt_series"):
+        assert len(found["shape"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("pdpt_core_shell/PB.xyz", "voxels"),
+        ("mea_hea_2023/model_MEA1.mat", "no element"),
+        ("hea_nucleation_2024/Atom_local_classified_HEA_4_nanoparticle.mat", "is the unit Å?"),
+        ("ta_film_experimental/Atom_tracing_all_peaks_Ta_film.mat", "is the unit Å?"),
+    ],
+)
+def test_known_problems_of_published_files_are_found(name, problem, data_dir):
+    assert any(problem in text for text in inspect(data_dir / name, None, PLAIN)["problems"])
+
+
+def test_short_bonds_of_a_published_model_are_listed_once_species_are_known(data_dir):
+    folder = data_dir / "mea_hea_2023"
+    settings = ReadSettings(species="1=Ni,2=Pd,3=Pt")
+    found = inspect(folder / "model_MEA1.mat", folder / "atoms_MEA1.mat", settings)
+    assert found["min_distance"] == pytest.approx(1.0552, abs=1e-4)
+    assert any("1.06 Å" in text for text in found["problems"])
+
+
+def test_all_structures_of_a_file_are_looked_at(tmp_path):
+    crystals = [bulk("Pt", cubic=True), bulk("Pt", cubic=True, a=0.9), bulk("Pt", cubic=True)]
+    ase.io.write(tmp_path / "m.extxyz", crystals)
+    found = inspect(tmp_path / "m.extxyz", None, PLAIN)
+    assert (found["kind"], found["n_structures"], found["n_atoms"]) == ("atoms", 3, 4)
+    assert [text[:11] for text in found["problems"]] == ["structure 1"]
+
+
+@pytest.mark.parametrize("folder", sorted(json.loads((DATA / "reference.json").read_text())))
+def test_every_stored_run_has_the_status_of_the_reference(folder):
+    if not (DATA / folder).is_dir():
+        pytest.skip("no folder of a run")
+    found = inspect(DATA / folder, None, PLAIN)
+    assert found["kind"] == "dft_output"
+    assert (found["problems"] == []) == (found["status"] == "ok")
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    write_xyz(tmp_path / "m.xyz")
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        inspect(tmp_path, None, PLAIN)
+
+
+def test_numbers_are_those_of_the_model(tmp_path):
+    found = inspect(write_xyz(tmp_path / "m.xyz"), None, PLAIN)
+    assert found["n_atoms"] == 1500
+    assert np.allclose(found["extent"], np.ptp(small().positions, axis=0), atol=1e-5)
+    assert found["periodic"] == [False] * 3
