@@ -12,7 +12,7 @@ from aet2dft import array_headers, store
 from aet2dft.atoms import examine
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
-from aet2dft.structure.readers import load_atoms, load_structures
+from aet2dft.structure.readers import load_structures
 
 _OUTPUTS = ("pw.out", "data-file-schema.xml", "OUTCAR", "vasprun.xml")
 """Files that make a folder that of a DFT run; packed ones end in .gz."""
@@ -54,15 +54,14 @@ def inspect(path: Path, types: Path | None, settings: ReadSettings) -> dict[str,
 
 
 def _atoms(path: Path, types: Path | None, settings: ReadSettings) -> dict[str, Any]:
-    several = [] if path.suffix.lower() == ".mat" or types is not None else load_structures(path)
-    if len(several) < 2:
-        atoms = load_atoms(path, types, settings)
-        return {"kind": "atoms"} | _model(atoms) | {"notes": list(atoms.info["notes"])}
-    unsound = [(k, examine(atoms)) for k, atoms in enumerate(several)]
-    problems = [f"structure {k}: {text}" for k, found in unsound for text in (*found.fatal, *found.problems)]
-    notes = [f"{len(several)} structures; counts and distances are those of {path.name}@0"]
-    first = _model(several[0]) | {"problems": problems, "notes": notes}
-    return {"kind": "atoms", "n_structures": len(several)} | first
+    several = load_structures(path, types, settings)
+    found = {"kind": "atoms"} | _model(several[0]) | {"notes": list(several[0].info["notes"])}
+    if len(several) == 1:
+        return found
+    examined = enumerate(examine(atoms) for atoms in several)
+    problems = [f"structure {k}: {text}" for k, each in examined for text in (*each.fatal, *each.problems)]
+    note = f"{len(several)} structures; counts and distances are those of {path.name}@0"
+    return found | {"n_structures": len(several), "problems": problems, "notes": [*found["notes"], note]}
 
 
 def _model(atoms: Atoms) -> dict[str, Any]:

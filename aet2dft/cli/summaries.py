@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
 
-from aet2dft.cli.projects import rejected
-from aet2dft.config import OrderSettings
-from aet2dft.dft_inputs.comparison import Comparison
-from aet2dft.dft_inputs.decks import MANIFEST
-from aet2dft.dft_inputs.run_table import RunTable
-from aet2dft.structure.chemical_order import ChemicalOrder, Order
-from aet2dft.structure.grain_table import GrainTable
-from aet2dft.structure.lattice import LatticeFit
+if TYPE_CHECKING:  # `info` answers without them
+    from ase import Atoms
+
+    from aet2dft.config import OrderSettings
+    from aet2dft.dft_inputs.comparison import Comparison
+    from aet2dft.dft_inputs.run_table import RunTable
+    from aet2dft.structure.chemical_order import ChemicalOrder, Order
+    from aet2dft.structure.grain_table import GrainTable
+    from aet2dft.structure.lattice import LatticeFit
 
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
@@ -41,8 +41,10 @@ def _formula(counts: Mapping[str, int]) -> str:
 
 def composition(atoms: Atoms) -> dict[str, int]:
     """Atoms per chemical symbol, lighter first."""
+    from ase.data import chemical_symbols
+
     numbers, counts = np.unique(atoms.numbers, return_counts=True)
-    return {str(Atoms(numbers=[z]).symbols): int(n) for z, n in zip(numbers, counts, strict=True)}
+    return {chemical_symbols[z]: int(n) for z, n in zip(numbers, counts, strict=True)}
 
 
 def lattice_keys(fit: LatticeFit) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def lattice_keys(fit: LatticeFit) -> dict[str, Any]:
 
 def grain_keys(table: GrainTable) -> list[dict[str, Any]]:
     """One object per grain, largest first."""
-    names = tuple(GrainTable.__dataclass_fields__)
+    names = tuple(type(table).__dataclass_fields__)
     return [{name: getattr(table, name)[row] for name in names} for row in range(len(table))]
 
 
@@ -161,6 +163,9 @@ def _grain_line(chemical: ChemicalOrder, row: int) -> str:
 
 def inputs_keys(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     """Keys of the verb `inputs`."""
+    from aet2dft.cli.projects import rejected
+    from aet2dft.dft_inputs.decks import MANIFEST
+
     status = Counter(volume["status"] for volume in manifest["volumes"])
     return {
         "n_volumes": len(manifest["volumes"]),

@@ -284,7 +284,10 @@ def _prepared(atoms: Atoms, name: str) -> Atoms:
         )
     cell: Atoms = atoms.copy()
     cell.pbc = True
-    check(cell)
+    try:
+        check(cell)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     if "site_id" not in cell.arrays:
         cell.set_array("site_id", np.arange(1, len(cell) + 1, dtype=np.int32))
     return cell

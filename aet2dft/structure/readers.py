@@ -59,32 +59,38 @@ def read(path: str | Path, types: str | Path | None = None, settings: ReadSettin
 
 def load_atoms(path: Path, types: Path | None = None, settings: ReadSettings = ReadSettings()) -> Atoms:
     """`read` without the check of the model: for looking at what is wrong."""
+    found = load_structures(path, types, settings)
+    if len(found) > 1:
+        raise InputError(f"{path}: holds {len(found)} structures; name one as {path}@0 to {path}@{len(found) - 1}")
+    return found[0]
+
+
+def load_structures(path: Path, types: Path | None = None, settings: ReadSettings = ReadSettings()) -> list[Atoms]:
+    """All structures of a file, or the one that ``FILE@N`` names, unchecked."""
     path, index = _indexed(path)
     _require_file(path)
     if path.suffix.lower() == ".mat":
-        atoms, notes = _read_mat(path, types, settings)
+        found = [_read_mat(path, types, settings)]
     elif types is not None:
         raise InputError(
             f"{types}: a second file with types goes with a .mat file; {path.name} names its elements itself"
         )
     else:
-        atoms, notes = _with_species(_read_text(path, index), [], settings.species, path)
+        structures = [_read_plain_xyz(path)] if _is_plain_xyz(path) else _ase_read(path)
+        found = [_with_species(atoms, [], settings.species, path) for atoms in structures]
+    if index is not None and index >= len(found):
+        raise InputError(f"{path}: holds {len(found)} structures, numbered from 0; there is no {index}")
+    return [_finished(*each, settings) for each in (found if index is None else [found[index]])]
+
+
+def _finished(atoms: Atoms, notes: list[str], settings: ReadSettings) -> Atoms:
+    """The same atoms in Å, with their notes."""
     if settings.voxel_size is not None:
         atoms.positions *= settings.voxel_size
         atoms.set_cell(np.asarray(atoms.cell) * settings.voxel_size)
         notes.append(f"coordinates multiplied by {settings.voxel_size:g}, the voxel size in Å")
     atoms.info["notes"] = tuple(notes)
     return atoms
-
-
-def load_structures(path: Path) -> list[Atoms]:
-    """All structures of a file, unchecked."""
-    path, index = _indexed(path)
-    _require_file(path)
-    if path.suffix.lower() == ".mat" or _is_plain_xyz(path):
-        return [load_atoms(path)]
-    found = _ase_read(path)
-    return found if index is None else [_numbered(found, index, path)]
 
 
 def _require_file(path: Path) -> None:
@@ -112,24 +118,6 @@ def _is_plain_xyz(path: Path) -> bool:
     return "Properties=" not in comment and "Lattice=" not in comment
 
 
-def _read_text(path: Path, index: int | None) -> Atoms:
-    if _is_plain_xyz(path):
-        return _read_plain_xyz(path)
-    found = _ase_read(path)
-    if index is None and len(found) > 1:
-        raise InputError(f"{path}: holds {len(found)} structures; name one as {path}@0 to {path}@{len(found) - 1}")
-    atoms = _numbered(found, index or 0, path)
-    atoms.calc = None
-    atoms.info = {}
-    return atoms
-
-
-def _numbered(found: list[Atoms], index: int, path: Path) -> Atoms:
-    if index >= len(found):
-        raise InputError(f"{path}: holds {len(found)} structures, numbered from 0; there is no {index}")
-    return found[index]
-
-
 def _ase_read(path: Path) -> list[Atoms]:
     from ase.io import read as ase_read
     from ase.io.formats import UnknownFileTypeError, filetype
@@ -140,7 +128,7 @@ def _ase_read(path: Path) -> list[Atoms]:
             form = filetype(str(path))
             if form not in _FORMATS:
                 raise UnknownFileTypeError(form)
-            return list(ase_read(str(path), index=":", format=form))
+            found = list(ase_read(str(path), index=":", format=form))
     except UnknownFileTypeError as error:
         raise InputError(
             f"{path}: is of no known format of atoms; give xyz, extxyz, cif, POSCAR, pdb or mat"
@@ -148,6 +136,12 @@ def _ase_read(path: Path) -> list[Atoms]:
     except Exception as error:
         words = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise ParseError(path, f"cannot be read ({words}); the file is damaged or of another format") from error
+    if not found:
+        raise ParseError(path, "holds no structure; the file is empty or cut")
+    for atoms in found:
+        atoms.calc = None
+        atoms.info = {}
+    return found
 
 
 def _read_plain_xyz(path: Path) -> Atoms:

@@ -190,6 +190,7 @@ def test_an_element_without_a_pseudopotential_is_refused():
         espresso.decks(l10_cell(), name="v0", protocol=load_protocol("scf", code="espresso"), pseudos=only_iron)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_pwx
 @pytest.mark.skipif(shutil.which("pw.x") is None, reason="pw.x is not installed")
 def test_the_written_decks_run_and_give_the_stored_anisotropy(tmp_path):

@@ -68,6 +68,7 @@ def test_any_exception_of_the_caller_ends_the_jobs_in_hand(tmp_path, fake):
     assert run(decks, TWO).counts["done"] == 6
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_coordinator_at_many_moments_loses_and_doubles_nothing(tmp_path, fake):
     decks = deck_folder(tmp_path / "decks", 5)
     jobs = [job["id"] for job in Manifest.read(decks).jobs]
