@@ -31,16 +31,13 @@ def cells(draw):
 @given(cells())
 def test_periodic_neighbor_distances_are_the_shortest_of_all_images(atoms):
     distance, partner = neighbor_distances(atoms)
-    inside = atoms.get_scaled_positions() @ np.asarray(atoms.cell)
-    for i in range(len(atoms)):
-        found = [
-            (np.linalg.norm(inside[j] + np.array(n) @ np.asarray(atoms.cell) - inside[i]), j)
-            for j in range(len(atoms))
-            for n in product(range(-3, 4), repeat=3)
-            if (j, n) != (i, (0, 0, 0))
-        ]
-        assert distance[i] == pytest.approx(min(found)[0], abs=1e-9)
-        assert min(d for d, j in found if j == partner[i]) == pytest.approx(distance[i], abs=1e-9)
+    cell, images = np.asarray(atoms.cell), np.array(list(product(range(-3, 4), repeat=3)))
+    inside = atoms.get_scaled_positions() @ cell
+    vectors = inside[None, :, None] + images @ cell - inside[:, None, None]
+    lengths = np.linalg.norm(vectors, axis=-1)
+    lengths[np.arange(len(atoms)), np.arange(len(atoms)), (images == 0).all(axis=1)] = np.inf
+    assert np.allclose(distance, lengths.min(axis=(1, 2)), atol=1e-9)
+    assert np.allclose(distance, lengths.min(axis=2)[np.arange(len(atoms)), partner], atol=1e-9)
 
 
 def test_two_atoms_at_one_place_are_each_other_s_neighbors():

@@ -82,8 +82,11 @@ def test_the_project_names_sources_settings_versions_and_seed(chain):
 
 
 def test_the_page_shows_what_was_computed(chain):
-    folder, _ = chain
+    folder, answers = chain
+    assert answers["report"]["files"] == [str(folder / "page.html")]
+    assert answers["report"]["size_mb"] == pytest.approx((folder / "page.html").stat().st_size / 1e6, abs=0.01)
     page = (folder / "page.html").read_text(encoding="utf-8")
+    assert page.lower().startswith("<!doctype html>")
     assert "particle" in page
     assert "L1" in page
     assert page.count("<svg") >= 5

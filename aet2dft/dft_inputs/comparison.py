@@ -237,7 +237,8 @@ def compare_volumes(
     total, count = np.zeros((len(atoms), 3)), np.zeros(len(atoms))
     found = []
     for name in names:
-        own = runs.relaxed.volume == name
+        # an atom that filled a vacancy was never measured
+        own = (runs.relaxed.volume == name) & np.isin(runs.relaxed.site_id, atoms.arrays["site_id"])
         rows = np.array([index[int(site)] for site in runs.relaxed.site_id[own]])
         cell = runs.relaxed.cells[name]
         relaxed = Atoms(numbers=atoms.numbers[rows], positions=runs.relaxed.position[own], cell=cell, pbc=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,13 +97,13 @@ def inputs(
 
 
 def _warnings(made: Made, settings: InputsSettings) -> tuple[str, ...]:
-    warnings = [*made.notes, *(made.decks[0].warnings if made.decks else ())]
+    found = [*made.notes, *(made.decks[0].warnings if made.decks else ())]
     if settings.code == "espresso" and settings.pseudo_dir is None:
-        warnings.append(
+        found.append(
             "the pseudopotentials of the package are small and soft: not for publication; "
             "give your own with --pseudo-dir"
         )
-    return tuple(warnings)
+    return tuple(found)
 
 
 def _pseudopotentials(elements: list[str], protocol: Protocol, settings: InputsSettings) -> tuple[Pseudopotential, ...]:
@@ -312,4 +313,7 @@ def space_group(atoms: Atoms) -> str:
         # spglib ends the process
         raise InputError("a position or a cell vector is NaN or infinite, it has no space group; mend the model")
     cell: Any = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
-    return str(spglib.get_spacegroup(cell, symprec=SYMMETRY_TOLERANCE) or "P1 (1)")
+    with warnings.catch_warnings():
+        # it speaks of the way to tell a failure, which is None in every version so far
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return str(spglib.get_spacegroup(cell, symprec=SYMMETRY_TOLERANCE) or "P1 (1)")

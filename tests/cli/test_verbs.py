@@ -323,14 +323,6 @@ def test_export_refuses_a_contradiction(words, collected, tmp_path):
     assert not (tmp_path / words[0]).exists()
 
 
-def test_report_writes_one_page(collected, tmp_path):
-    answer = done("report", collected, "-o", tmp_path / "page.html")
-    assert answer["size_mb"] > 0.1
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert page.lower().startswith("<!doctype html>")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["collected.h5", "page.html"]
-
-
 def test_run_leaves_finished_jobs_alone_and_counts_them(decks):
     answer = done("run", decks)
     assert answer.keys() >= ALWAYS | {"engine", "counts"}

@@ -21,7 +21,7 @@ from aet2dft.dft_inputs.decks import Manifest, write
 from aet2dft.dft_inputs.input_sets import inputs, space_group
 from aet2dft.errors import InputError
 
-FEW = InputsSettings(box=(6, 6, 7), limit=6)
+FEW = InputsSettings(box=(6, 6, 7), limit=3)
 
 
 @pytest.mark.parametrize("code", ["espresso", "vasp"])
