@@ -40,6 +40,7 @@ def _pairs(value: Any) -> Any:
 
 Edge = Annotated[int, Field(ge=1, le=1000)]
 Triple = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_split)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 
@@ -112,6 +113,121 @@ class OrderSettings(Settings):
         default="triclinic",
         description="Lattice against which strain is measured: the best-fit triclinic or cubic one.",
     )
+
+
+class ImagesSettings(Settings):
+    """How a tilt series is read."""
+
+    angles: Path | None = Field(
+        default=None, description="File with the tilt angle, or phi, theta, psi, of every image, in degrees."
+    )
+    pixel_size: float | None = Field(default=None, gt=0, description="Å per pixel.")
+    any_pixel_size: bool = Field(default=False, description="Take a pixel size outside 0.05 to 2 Å.")
+    variable: str | None = Field(default=None, description="Variable that holds the images, where a file has several.")
+    image_axis: int | None = Field(
+        default=None, ge=0, le=2, description="Axis of the file's array that counts the images; default: by its length."
+    )
+    angles_variable: str | None = Field(
+        default=None, description="Variable that holds the angles, where their file has several."
+    )
+    angle_unit: Literal["degrees", "radians"] | None = Field(
+        default=None, description="Unit of the angles; default: degrees, and what looks like radians is refused."
+    )
+    fill: Literal["median"] | None = Field(
+        default=None, description="Replace pixels that are NaN or infinite by the median of their neighbors."
+    )
+    exclude: Numbers = Field(default=(), description="Images that are left out, as 3,17; the first is 0.")
+
+
+class VolumeSettings(Settings):
+    """How a volume is read."""
+
+    voxel_size: float | None = Field(default=None, gt=0, description="Å per voxel; default: what the file says.")
+    any_voxel_size: bool = Field(default=False, description="Take a voxel size outside 0.05 to 2 Å.")
+    variable: str | None = Field(default=None, description="Variable that holds the volume, where a file has several.")
+
+
+class ReconstructSettings(Settings):
+    """Volume from a tilt series."""
+
+    algorithm: Literal["auto", "lsq", "resire", "genfire"] = Field(
+        default="auto", description="lsq: accelerated least squares; resire: the same without acceleration; genfire."
+    )
+    iterations: int | None = Field(
+        default=None, ge=1, le=100_000, description="Number of iterations; default: that of the algorithm."
+    )
+    oversampling: int = Field(default=3, ge=2, le=8, description="Padding of the images in genfire.")
+    interpolation_cutoff: float = Field(
+        default=0.5, gt=0, le=2, description="Grid steps between a measured frequency of genfire and an image's plane."
+    )
+    schedule: Literal["all", "extend", "extend_suppress"] = Field(
+        default="all",
+        description="Frequencies that genfire enforces: all from the start, low ones first, or these and back.",
+    )
+    positivity: bool = Field(default=True, description="The density is nowhere negative.")
+    support: Path | None = Field(
+        default=None, description="File with the region outside which the density is zero; default: by the shadows."
+    )
+    held_out: float = Field(
+        default=0.05, ge=0, lt=0.5, description="Fraction of the images that are left out to find r_free."
+    )
+
+
+class TraceSettings(Settings):
+    """Candidate atoms from a volume."""
+
+    min_distance: float = Field(default=2.0, gt=0, le=10, description="No two atoms are nearer than this, in Å.")
+    smoothing: float = Field(
+        default=0.3, ge=0, le=2, description="Standard deviation, in Å, of the Gaussian that smooths the volume."
+    )
+    threshold: float | None = Field(
+        default=None, gt=0, description="Least height of a maximum, in units of the volume; default: by its noise."
+    )
+
+
+class ClassifySettings(Settings):
+    """Species of candidate atoms."""
+
+    species: Words | None = Field(
+        default=None, description="Elements by rising atomic number, as Fe,Pt; one name: atoms against non-atoms."
+    )
+    method: Literal["auto", "height", "intensity"] = Field(
+        default="auto", description="What is compared: heights fitted to the images, or sums of the volume."
+    )
+
+
+class RefineSettings(Settings):
+    """Positions and heights of atoms against the images."""
+
+    iterations: int = Field(default=4, ge=1, le=100, description="Gauss-Newton steps per round.")
+    rounds: int = Field(
+        default=2, ge=0, le=20, description="Rounds in which atoms that the images miss are added and false ones drop."
+    )
+    held_out: float = Field(default=0.05, ge=0, lt=0.5, description="Fraction of the images that are not fitted.")
+
+
+class VerifySettings(Settings):
+    """A model against a known one, or against its own simulated images."""
+
+    truth: Path | None = Field(default=None, description="Known model to match with; without it images are simulated.")
+    method: Literal["linear"] = Field(default="linear", description="How images of the model are simulated.")
+    radius: float = Field(default=1.0, gt=0, le=3, description="Atoms farther apart than this, in Å, do not match.")
+    dose: float | None = Field(
+        default=None,
+        gt=0,
+        description="Counts at the brightest simulated pixel; default: the noise that the measured images have.",
+    )
+    read_noise: float = Field(
+        default=1.0, ge=0, description="Noise of the detector, in counts, besides that of a dose."
+    )
+
+
+class ReconstructOptions(ImagesSettings, ReconstructSettings):
+    """Volume from files of images and angles."""
+
+
+class TraceOptions(VolumeSettings, TraceSettings):
+    """Candidate atoms from a file with a volume."""
 
 
 class InputsSettings(Settings):
@@ -204,6 +320,11 @@ class DemoSettings(Settings):
 
 VERBS: dict[str, type[Settings]] = {
     "info": Settings,
+    "reconstruct": ReconstructOptions,
+    "trace": TraceOptions,
+    "classify": ClassifySettings,
+    "refine": RefineSettings,
+    "verify": VerifySettings,
     "order": OrderSettings,
     "inputs": InputsSettings,
     "run": RunSettings,

@@ -22,7 +22,16 @@ from aet2dft.errors import InputError, LockedError, ParseError, ResourceError
 
 SCHEMA = 1
 """Version of the layout; a file of a newer one is refused."""
-MADE_FROM: dict[str, tuple[str, ...]] = {"inputs": ("order",), "collect": ("inputs",), "compare": ("collect",)}
+MADE_FROM: dict[str, tuple[str, ...]] = {
+    "trace": ("reconstruct",),
+    "classify": ("trace", "refine"),
+    "refine": ("trace", "classify"),
+    "verify": ("classify", "refine"),
+    "order": ("classify", "refine"),
+    "inputs": ("order",),
+    "collect": ("inputs",),
+    "compare": ("collect",),
+}
 """Groups that a group is made from; replacing one removes what was made from it."""
 _MAGIC = b"aet2dft project"
 _HEADER = 512
@@ -216,8 +225,13 @@ def digest(path: Path) -> str:
 
 
 def _ancestors(verb: str) -> set[str]:
-    direct = MADE_FROM.get(verb, ())
-    return set(direct).union(*(_ancestors(name) for name in direct))
+    found: set[str] = set()
+    waiting = [verb]
+    while waiting:  # classify and refine may come in either order: the table has a cycle
+        new = set(MADE_FROM.get(waiting.pop(), ())) - found
+        found |= new
+        waiting += new
+    return found - {verb}
 
 
 def _open(path: Path) -> h5py.File:

@@ -18,8 +18,17 @@ from aet2dft.structure.readers import load_structures, read
 
 
 def load_atoms(project: Path) -> Atoms:
-    """Atoms that `order` left in a project."""
-    return store.load(project, "order", "atoms", Atoms)
+    """Atoms that `order` left in a project, or the ones it would start from."""
+    have = store.groups(project)
+    verb = last_step(project) if "trace" in have and "order" not in have else "order"
+    return store.load(project, verb, "atoms", Atoms)
+
+
+def last_step(project: Path) -> str:
+    """Step between images and atoms that holds the final ones: the one that no other was made from."""
+    have = [verb for verb in ("trace", "classify", "refine") if verb in store.groups(project)]
+    before = {store.load_json(project, verb)["from"] for verb in have if verb != "trace"}
+    return next(verb for verb in reversed(have) if verb not in before)
 
 
 def load_runs(project: Path) -> RunTable:

@@ -1,0 +1,261 @@
+"""Species of candidates by how bright they are: populations of intensities, and how they drift across the particle.
+
+Where the intensities come from, a volume or a fit to the images, makes no difference here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
+
+from aet2dft.atoms import known_symbol, require
+from aet2dft.config import ClassifySettings
+from aet2dft.errors import InputError
+from aet2dft.recon import _kernels_peaks as kernels
+from aet2dft.recon.populations import MOST_POPULATIONS, Mixture, best_mixture, mixture
+from aet2dft.recon.tilt_series import Volume
+
+Floats = NDArray[np.float64]
+
+RADIUS = 0.55
+"""Å: radius of the spheres whose density is summed; larger ones hold the neighbors' too."""
+NEIGHBORHOOD = 10.0
+"""Å: candidates this near tell how bright their surroundings are drawn."""
+FAINT = 0.6
+"""Non-atoms are a lowest population below this fraction of the next; nearer ones are one species in two halves."""
+_CLEAR = 4.0
+"""Standard deviations between two means below which the species overlap: 2 % errors of each."""
+_PRIOR_NEIGHBORS = 5.0
+"""Neighbors of the average brightness that every candidate is given besides its own."""
+_ROUNDS = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NonAtoms:
+    """Candidates that are no atoms."""
+
+    positions: Floats
+    """(m, 3), Å."""
+    intensities: Floats
+    """(m,): as classified."""
+    confidence: Floats
+    """(m,): probability that it is no atom."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Classification:
+    """Populations of a particle."""
+
+    method: str
+    """``height``: intensities as the atoms carry them; ``intensity``: sums of the volume."""
+    species: tuple[str, ...]
+    """Elements of the populations, from the faintest; ``X`` where none were given."""
+    composition: dict[str, int]
+    """Atoms per element."""
+    n_rejected: int
+    """Candidates that are no atoms."""
+    mean_confidence: float
+    """Mean of `species_confidence`."""
+    information: dict[str, float]
+    """Bayes' information criterion by the number of populations; non-atoms are one of them."""
+    means: Floats
+    """(k,): mean intensity of every population; of the non-atoms first, where there are any."""
+    sigmas: Floats
+    """(k,): standard deviations."""
+    weights: Floats
+    """(k,): fractions of all candidates."""
+    has_non_atoms: bool
+    """Whether the first population is that of the non-atoms."""
+    drift: tuple[float, float]
+    """Least and largest brightness of the surroundings of a candidate; 1 on average."""
+    n_moved: int
+    """Candidates whose population changed when the drift was taken out."""
+    warnings: tuple[str, ...]
+    """What the user should look at."""
+    rejected: NonAtoms
+    """The candidates that are no atoms."""
+
+
+def classify(
+    atoms: Atoms, volume: Volume | None = None, settings: ClassifySettings = ClassifySettings()
+) -> tuple[Atoms, Classification]:
+    r"""Tell the species of candidates from their intensities, and which are no atoms.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Candidates with the array `intensity`.
+    volume : Volume, optional
+        Density of which the intensities are taken anew, as sums in spheres; without it those of the atoms count:
+        after `refine` they are heights fitted to the images, which know no missing wedge.
+    settings : ClassifySettings
+        Elements and method.
+
+    Returns
+    -------
+    Atoms
+        The atoms, without the rest, with `species_confidence`, the number of their population as tag (1 = faintest),
+        and their elements where these are given.
+    Classification
+        The populations, and the candidates that are no atoms.
+
+    Raises
+    ------
+    InputError
+        If a species is no element, an intensity is not finite, or there are fewer populations than species.
+
+    Notes
+    -----
+    Intensities I are a mixture of Gaussians, started at the best k-means. The number of populations is that of Bayes'
+    information criterion; with species given, it says whether there are non-atoms below them. The brightness g of the
+    surroundings is estimated at every candidate from the neighbors within 10 Å, itself left out,
+    :math:`g = \sum_i I_i m_i / \sum_i m_i^2` with m the mean of the population of a neighbor, and I / g is classified
+    again until nothing changes: this takes out the slow gradients of a missing wedge. No neighbor's species enters
+    otherwise, so that an ordered alloy cannot impose its order on an antisite. The confidence is the posterior.
+    """
+    species = _elements(settings.species)
+    method = settings.method if settings.method != "auto" else "height" if volume is None else "intensity"
+    intensities = _intensities(atoms, volume, method)
+    information, found, has_non_atoms = _populations(intensities, len(species) or None)
+    first = found.posterior(intensities).argmax(axis=1)
+    gains, found = _without_drift(atoms.positions, intensities, found, has_non_atoms)
+    probabilities = found.posterior(intensities / gains)
+    labels = probabilities.argmax(axis=1)
+    confidence = probabilities[np.arange(len(atoms)), labels]
+    is_atom = labels >= int(has_non_atoms)
+    names = species or ("X",) * (len(found.means) - has_non_atoms)
+    kept = atoms[is_atom]
+    tags = labels[is_atom] + 1 - int(has_non_atoms)
+    kept.set_tags(tags)
+    kept.set_array("species_confidence", confidence[is_atom])
+    kept.numbers[:] = np.array([atomic_numbers[name] for name in names])[tags - 1]
+    return kept, Classification(
+        method=method,
+        species=names,
+        composition=dict(Counter(kept.symbols)),
+        n_rejected=int((~is_atom).sum()),
+        mean_confidence=float(confidence[is_atom].mean()),
+        information=information,
+        means=found.means,
+        sigmas=found.sigmas,
+        weights=found.weights,
+        has_non_atoms=has_non_atoms,
+        drift=(float(gains.min()), float(gains.max())),
+        n_moved=int((labels != first).sum()),
+        warnings=_warnings(names, species, found, has_non_atoms),
+        rejected=NonAtoms(
+            positions=atoms.positions[~is_atom], intensities=intensities[~is_atom], confidence=confidence[~is_atom]
+        ),
+    )
+
+
+def by_brightness(positions: Floats, intensities: Floats, n_species: int) -> tuple[NDArray[np.intp], Floats]:
+    """Species (N,), 0 the faintest, and its probability (N,), of atoms of known number of species.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (N, 3)
+        Å.
+    intensities : ndarray, shape (N,)
+        Brightness of the atoms.
+    n_species : int
+        Number of species.
+    """
+    gains, found = _without_drift(positions, intensities, mixture(intensities, n_species), False)
+    probabilities = found.posterior(intensities / gains)
+    labels = probabilities.argmax(axis=1)
+    return labels, np.asarray(probabilities[np.arange(len(labels)), labels])
+
+
+def _elements(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The species by rising atomic number: brighter ones are heavier."""
+    for name in names or ():
+        if not known_symbol(name):
+            raise InputError(f"{name!r} is no chemical element; give --species as Fe,Pt")
+    if len(set(names or ())) < len(names or ()):
+        raise InputError(f"a species is there twice in {','.join(names or ())}; give each once")
+    return tuple(sorted(names or (), key=lambda name: atomic_numbers[name]))
+
+
+def _intensities(atoms: Atoms, volume: Volume | None, method: str) -> Floats:
+    """What is classified (N,)."""
+    if not len(atoms):
+        raise InputError("there are no candidates to classify; run `aet2dft trace` with a lower threshold")
+    if method == "intensity":
+        if volume is None:
+            raise InputError("sums of the volume were asked for, but there is no volume; use --method height")
+        values = kernels.sphere_sums(volume.values, volume.indices(atoms.positions), RADIUS / volume.voxel_size)
+    else:
+        require(atoms, "intensity")
+        values = np.asarray(atoms.arrays["intensity"], dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise InputError(f"{bad.size} intensities are NaN or infinite (first: candidate {bad[0]}); run `trace` again")
+    return values
+
+
+def _populations(values: Floats, n_species: int | None) -> tuple[dict[str, float], Mixture, bool]:
+    """Information criteria, the populations, and whether the first is that of non-atoms."""
+    best, tried = best_mixture(values, MOST_POPULATIONS if n_species is None else n_species + 1)
+    information = {str(k): found.information for k, found in tried.items()}
+    if n_species is None:
+        return information, best, False
+    n_found = len(best.means)
+    if n_found < n_species:
+        raise InputError(
+            f"the intensities form {n_found} population{'s' * (n_found > 1)}, not {n_species}; give {n_found} species, "
+            "or leave --species out to have the populations numbered"
+        )
+    has_non_atoms = n_found > n_species and best.means[0] < FAINT * best.means[1]
+    return information, best if has_non_atoms else tried[n_species], has_non_atoms
+
+
+def _without_drift(positions: Floats, values: Floats, found: Mixture, has_non_atoms: bool) -> tuple[Floats, Mixture]:
+    """Brightness of the surroundings (N,) and the populations of the intensities without it."""
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(positions).query_pairs(NEIGHBORHOOD, output_type="ndarray")
+    gains, labels = np.ones(len(values)), found.posterior(values).argmax(axis=1)
+    for _ in range(_ROUNDS):
+        expected = np.where(labels >= int(has_non_atoms), found.means[labels], 0.0)
+        gains = _surroundings(pairs, values, expected)
+        found = mixture(values / gains, len(found.means))
+        before, labels = labels, found.posterior(values / gains).argmax(axis=1)
+        if np.array_equal(before, labels):
+            break
+    return gains, found
+
+
+def _surroundings(pairs: NDArray[np.intp], values: Floats, expected: Floats) -> Floats:
+    """(N,): measured over expected brightness of the neighbors of every candidate, itself left out; 1 on average."""
+    n = len(values)
+    measured_sum, expected_sum = np.zeros(n), np.zeros(n)
+    for here, there in (pairs.T, pairs.T[::-1]):
+        measured_sum += np.bincount(here, (values * expected)[there], n)
+        expected_sum += np.bincount(here, (expected**2)[there], n)
+    prior = _PRIOR_NEIGHBORS * float((expected**2).mean())
+    if not prior > 0:
+        return np.ones(n)
+    gains = (measured_sum + prior) / (expected_sum + prior)
+    return np.asarray(np.maximum(gains, 0.1) / gains.mean())
+
+
+def _warnings(names: tuple[str, ...], given: tuple[str, ...], found: Mixture, has_non_atoms: bool) -> tuple[str, ...]:
+    """What the populations say against themselves."""
+    said = []
+    if not given:
+        said.append(f"no species given: the intensities form {len(names)} population{'s' * (len(names) > 1)}")
+    first = int(has_non_atoms)
+    gaps = (found.means[1:] - found.means[:-1]) / (found.sigmas[1:] + found.sigmas[:-1])
+    labels = ("non-atoms",) * first + names
+    said += [
+        f"{labels[i]} and {labels[i + 1]} overlap: their means are {2 * gap:.1f} standard deviations apart"
+        for i, gap in enumerate(gaps)
+        if 2 * gap < _CLEAR
+    ]
+    return tuple(said)
