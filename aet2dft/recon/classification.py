@@ -24,14 +24,16 @@ Floats = NDArray[np.float64]
 
 RADIUS = 0.55
 """Å: radius of the spheres whose density is summed; larger ones hold the neighbors' too."""
-NEIGHBORHOOD = 10.0
-"""Å: candidates this near tell how bright their surroundings are drawn."""
+CELL = 6.0
+"""Å: candidates in a cube of this edge and its 26 neighbors tell how bright their surroundings are drawn."""
 FAINT = 0.6
 """Non-atoms are a lowest population below this fraction of the next; nearer ones are one species in two halves."""
 _CLEAR = 4.0
 """Standard deviations between two means below which the species overlap: 2 % errors of each."""
 _PRIOR_NEIGHBORS = 5.0
 """Neighbors of the average brightness that every candidate is given besides its own."""
+_LEAST_GAIN = 0.1
+"""Surroundings are not drawn fainter than this."""
 _ROUNDS = 20
 
 
@@ -113,7 +115,7 @@ def classify(
     -----
     Intensities I are a mixture of Gaussians, started at the best k-means. The number of populations is that of Bayes'
     information criterion; with species given, it says whether there are non-atoms below them. The brightness g of the
-    surroundings is estimated at every candidate from the neighbors within 10 Å, itself left out,
+    surroundings is estimated at every candidate from the neighbors within about 10 Å, itself left out,
     :math:`g = \sum_i I_i m_i / \sum_i m_i^2` with m the mean of the population of a neighbor, and I / g is classified
     again until nothing changes: this takes out the slow gradients of a missing wedge. No neighbor's species enters
     otherwise, so that an ordered alloy cannot impose its order on an antisite. The confidence is the posterior.
@@ -217,13 +219,11 @@ def _populations(values: Floats, n_species: int | None) -> tuple[dict[str, float
 
 def _without_drift(positions: Floats, values: Floats, found: Mixture, has_non_atoms: bool) -> tuple[Floats, Mixture]:
     """Brightness of the surroundings (N,) and the populations of the intensities without it."""
-    from scipy.spatial import cKDTree
-
-    pairs = cKDTree(positions).query_pairs(NEIGHBORHOOD, output_type="ndarray")
+    cells = np.floor((positions - positions.min(axis=0)) / CELL).astype(np.intp)
     gains, labels = np.ones(len(values)), found.posterior(values).argmax(axis=1)
     for _ in range(_ROUNDS):
         expected = np.where(labels >= int(has_non_atoms), found.means[labels], 0.0)
-        gains = _surroundings(pairs, values, expected)
+        gains = _surroundings(cells, values, expected)
         found = mixture(values / gains, len(found.means))
         before, labels = labels, found.posterior(values / gains).argmax(axis=1)
         if np.array_equal(before, labels):
@@ -231,18 +231,24 @@ def _without_drift(positions: Floats, values: Floats, found: Mixture, has_non_at
     return gains, found
 
 
-def _surroundings(pairs: NDArray[np.intp], values: Floats, expected: Floats) -> Floats:
-    """(N,): measured over expected brightness of the neighbors of every candidate, itself left out; 1 on average."""
-    n = len(values)
-    measured_sum, expected_sum = np.zeros(n), np.zeros(n)
-    for here, there in (pairs.T, pairs.T[::-1]):
-        measured_sum += np.bincount(here, (values * expected)[there], n)
-        expected_sum += np.bincount(here, (expected**2)[there], n)
+def _surroundings(cells: NDArray[np.intp], values: Floats, expected: Floats) -> Floats:
+    """(N,): measured over expected brightness in the cells (N, 3) around every candidate without itself; mean 1."""
+    measured, norm = (_sum_around(cells, weights) - weights for weights in (values * expected, expected**2))
     prior = _PRIOR_NEIGHBORS * float((expected**2).mean())
     if not prior > 0:
-        return np.ones(n)
-    gains = (measured_sum + prior) / (expected_sum + prior)
-    return np.asarray(np.maximum(gains, 0.1) / gains.mean())
+        return np.ones(len(values))
+    gains = np.maximum((measured + prior) / (norm + prior), _LEAST_GAIN)
+    return np.asarray(gains / gains.mean())
+
+
+def _sum_around(cells: NDArray[np.intp], weights: Floats) -> Floats:
+    """(N,): sum of the weights (N,) of all in the same cell and its 26 neighbors."""
+    from scipy.ndimage import convolve
+
+    shape = cells.max(axis=0) + 1
+    flat = np.ravel_multi_index(tuple(cells.T), tuple(shape))
+    sums = np.bincount(flat, weights, int(shape.prod())).reshape(shape)
+    return np.asarray(convolve(sums, np.ones((3, 3, 3)), mode="constant").ravel()[flat])
 
 
 def _warnings(names: tuple[str, ...], given: tuple[str, ...], found: Mixture, has_non_atoms: bool) -> tuple[str, ...]:

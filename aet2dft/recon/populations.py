@@ -18,10 +18,11 @@ EVIDENCE = 10.0
 """One population more must lower the information criterion by this: "very strong" of Kass and Raftery (1995)."""
 NEAREST = 0.1
 """Populations whose means differ by less than this fraction are one whose brightness varies."""
-_BINS = 512
-"""Classes of the histogram on which k-means is solved; the boundary is exact to one of them."""
-_ROUNDS = 500
-_SETTLED = 1e-8
+_COARSE = 512
+"""Classes of the histogram on which k-means is solved; the boundaries are exact to one of them."""
+_FINE = 4096
+"""Classes in which more numbers than that are condensed before a mixture is fitted."""
+_SETTLED = 1e-7
 """Change of the mean log-likelihood below which the mixture has converged."""
 _NARROWEST = 0.01
 """Least width of a population, as a fraction of that of all numbers together."""
@@ -77,7 +78,7 @@ class Mixture:
         return np.asarray(np.log(self.weights / (np.sqrt(2.0 * np.pi) * self.sigmas)) - 0.5 * deviations**2)
 
 
-def k_means(values: Floats, k: int) -> Partition:
+def k_means(values: Floats, k: int, counts: Floats | None = None) -> Partition:
     """Classes of least variance within, of all that there are.
 
     Parameters
@@ -86,6 +87,8 @@ def k_means(values: Floats, k: int) -> Partition:
         Numbers.
     k : int
         Number of classes; fewer where there are fewer different numbers.
+    counts : ndarray, shape (n,), optional
+        How often each is there; default: once.
 
     Notes
     -----
@@ -93,30 +96,36 @@ def k_means(values: Floats, k: int) -> Partition:
     chance (H. Wang and M. Song, The R Journal 3, 29 (2011)). For two classes this is the threshold of N. Otsu, IEEE
     Trans. Syst. Man Cybern. 9, 62 (1979).
     """
-    counts, edges = np.histogram(values, _BINS)
-    filled = np.flatnonzero(counts)
-    k = min(k, len(filled))
-    at = np.histogram(values, edges, weights=values)[0][filled] / counts[filled]
-    below = np.concatenate([[0], np.cumsum(counts[filled])])
-    mass = np.concatenate([[0.0], np.cumsum(counts[filled] * (at - at[0]))])
-    square = np.concatenate([[0.0], np.cumsum(counts[filled] * (at - at[0]) ** 2)])
-    m = len(filled)
-    first, last = np.triu_indices(m)
-    within = np.full((m, m), np.inf)
-    n, total = below[last + 1] - below[first], mass[last + 1] - mass[first]
-    within[first, last] = square[last + 1] - square[first] - total**2 / n
-    best, starts = within[0], []
-    for _ in range(k - 1):
-        # best cost of the bins up to b, the last class starting at bin a
-        cost = np.concatenate([[np.inf], best[:-1]])[:, None] + within
-        starts.append(np.argmin(cost, axis=0))
-        best = cost[starts[-1], np.arange(m)]
-    cuts, end = [], m - 1
-    for start in reversed(starts):
-        cuts.append(int(start[end]))
-        end = cuts[-1] - 1
-    boundaries = edges[filled[cuts[::-1]]].astype(np.float64) if cuts else np.zeros(0)
+    weights = np.ones(len(values)) if counts is None else counts
+    number, edges = np.histogram(values, _COARSE, weights=weights)
+    filled = np.flatnonzero(number)
+    at = np.histogram(values, edges, weights=weights * values)[0][filled] / number[filled]
+    starts = _best_starts(at, number[filled], min(k, len(filled)))
+    boundaries = np.asarray(edges[filled[starts]], dtype=np.float64)
     return Partition(boundaries=boundaries, labels=np.searchsorted(boundaries, values, side="right"))
+
+
+def _best_starts(at: Floats, counts: Floats, k: int) -> NDArray[np.intp]:
+    """First members (k - 1,) of all classes but the lowest, of numbers (m,) in rising order."""
+    m = len(at)
+    below, mass, square = (
+        np.concatenate([[0.0], np.cumsum(counts * (at - at[0]) ** power)]) for power in range(3)
+    )
+    first, last = np.triu_indices(m)
+    sums = mass[last + 1] - mass[first]
+    within = np.full((m, m), np.inf)
+    within[first, last] = square[last + 1] - square[first] - sums**2 / (below[last + 1] - below[first])
+    best, choices = within[0], []
+    for _ in range(k - 1):
+        # cost up to the second index, with the last class starting at the first
+        cost = np.concatenate([[np.inf], best[:-1]])[:, None] + within
+        choices.append(np.argmin(cost, axis=0))
+        best = cost[choices[-1], np.arange(m)]
+    starts, end = [], m - 1
+    for choice in reversed(choices):
+        starts.append(int(choice[end]))
+        end = starts[-1] - 1
+    return np.array(starts[::-1], dtype=np.intp)
 
 
 def mixture(values: Floats, k: int) -> Mixture:
@@ -134,33 +143,43 @@ def mixture(values: Floats, k: int) -> Mixture:
     Started at the best k-means of the numbers and at that of their square roots, which sees the faint populations; the
     likelier end is the answer. No chance is in it.
     """
-    starts = (k_means(values, k), k_means(np.sign(values) * np.sqrt(np.abs(values)), k))
-    found = [_maximized(values, start.labels) for start in starts]
-    return max(found, key=lambda one: one.log_likelihood)
+    at, counts = _condensed(values)
+    roots = np.sign(at) * np.sqrt(np.abs(at))
+    starts = (k_means(of, k, counts).labels for of in (at, roots))
+    return max((_maximized(at, counts, labels) for labels in starts), key=lambda found: found.log_likelihood)
 
 
-def _maximized(values: Floats, labels: NDArray[np.intp]) -> Mixture:
-    """The mixture to which expectation maximization leads from these labels (n,)."""
+def _maximized(values: Floats, counts: Floats, labels: NDArray[np.intp]) -> Mixture:
+    """The mixture to which expectation maximization leads from labels (m,) of values (m,) that are there so often."""
+    n = float(counts.sum())
+    mean = float((counts * values).sum() / n)
+    spread = float(np.sqrt((counts * (values - mean) ** 2).sum() / n))
+    floor = max(_NARROWEST * spread, np.finfo(float).tiny)
     shares = (labels[:, None] == np.unique(labels)).astype(np.float64)
-    floor = max(_NARROWEST * float(values.std()), np.finfo(float).tiny)
-    before, found = -np.inf, Mixture(means=np.zeros(0), sigmas=np.ones(0), weights=np.zeros(0), log_likelihood=0, n=0)
-    for _ in range(_ROUNDS):
-        total = np.maximum(shares.sum(axis=0), np.finfo(float).tiny)
-        means = (shares * values[:, None]).sum(axis=0) / total
-        variances = (shares * (values[:, None] - means) ** 2).sum(axis=0) / total
-        found = Mixture(
-            means=means,
-            sigmas=np.sqrt(np.maximum(variances, floor**2)),
-            weights=total / len(values),
-            log_likelihood=before,
-            n=len(values),
-        )
+    before = -np.inf
+    while True:
+        total = np.maximum((counts[:, None] * shares).sum(axis=0), np.finfo(float).tiny)
+        means = (counts[:, None] * shares * values[:, None]).sum(axis=0) / total
+        variances = (counts[:, None] * shares * (values[:, None] - means) ** 2).sum(axis=0) / total
+        sigmas = np.sqrt(np.maximum(variances, floor**2))
+        found = Mixture(means=means, sigmas=sigmas, weights=total / n, log_likelihood=before, n=round(n))
         logs = found.log_densities(values)
         each = _log_sum(logs)
-        if (now := float(each.sum())) - before < _SETTLED * len(values):
-            break
+        now = float((counts * each).sum())
+        # a step never makes it less likely
+        if now - before < _SETTLED * n:
+            return replace(found, log_likelihood=now).in_order()
         before, shares = now, np.exp(logs - each[:, None])
-    return found.in_order()
+
+
+def _condensed(values: Floats) -> tuple[Floats, Floats]:
+    """Numbers and how often they are there; many numbers become the means of fine classes."""
+    if len(values) <= _FINE:
+        return values, np.ones(len(values))
+    counts, edges = np.histogram(values, _FINE)
+    filled = counts > 0
+    sums = np.histogram(values, edges, weights=values)[0]
+    return sums[filled] / counts[filled], counts[filled].astype(np.float64)
 
 
 def best_mixture(values: Floats, most: int) -> tuple[Mixture, dict[int, Mixture]]:
