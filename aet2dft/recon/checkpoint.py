@@ -26,12 +26,10 @@ class Checkpoint:
         File; it is replaced as a whole or not at all.
     origin : dict
         Digests of everything that the reconstruction starts from, by name.
-    every : float
-        Seconds between two writes.
     """
 
-    def __init__(self, path: Path, origin: dict[str, str], *, every: float = _SECONDS) -> None:
-        self._path, self._origin, self._every = path, origin, every
+    def __init__(self, path: Path, origin: dict[str, str]) -> None:
+        self._path, self._origin = path, origin
         self._last = time.monotonic()
 
     def load(self) -> Memory | None:
@@ -61,7 +59,7 @@ class Checkpoint:
 
     def save_if_due(self, memory: Memory) -> None:
         """Write the file if the last time is long enough ago."""
-        if time.monotonic() - self._last < self._every:
+        if time.monotonic() - self._last < _SECONDS:
             return
         unfinished = self._path.with_name(f"{self._path.name}.part")
         with unfinished.open("wb") as file:
