@@ -15,10 +15,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from aet2dft.atoms import ARRAYS as ARRAYS
     from aet2dft.cli.demonstration import demo as demo
+    from aet2dft.config import ClassifySettings as ClassifySettings
+    from aet2dft.config import ImagesSettings as ImagesSettings
     from aet2dft.config import InputsSettings as InputsSettings
     from aet2dft.config import OrderSettings as OrderSettings
     from aet2dft.config import ReadSettings as ReadSettings
+    from aet2dft.config import ReconstructSettings as ReconstructSettings
+    from aet2dft.config import RefineSettings as RefineSettings
     from aet2dft.config import RunSettings as RunSettings
+    from aet2dft.config import TraceSettings as TraceSettings
+    from aet2dft.config import VerifySettings as VerifySettings
+    from aet2dft.config import VolumeSettings as VolumeSettings
     from aet2dft.datasets import fept_2017 as fept_2017
     from aet2dft.dft_inputs.comparison import compare as compare
     from aet2dft.dft_inputs.decks import write as write_decks  # noqa: F401  another name than its own
@@ -28,6 +35,18 @@ if TYPE_CHECKING:
     from aet2dft.errors import Aet2dftError as Aet2dftError
     from aet2dft.errors import InputError as InputError
     from aet2dft.exporting import export as export
+    from aet2dft.recon.classification import classify as classify
+    from aet2dft.recon.conventions import check_conventions as check_conventions
+    from aet2dft.recon.edits import edit as edit
+    from aet2dft.recon.peaks import trace as trace
+    from aet2dft.recon.readers import read_tilt_series as read_tilt_series
+    from aet2dft.recon.readers import read_volume as read_volume
+    from aet2dft.recon.reconstruction import reconstruct as reconstruct
+    from aet2dft.recon.refinement import refine as refine
+    from aet2dft.recon.simulate import simulate as simulate
+    from aet2dft.recon.tilt_series import TiltSeries as TiltSeries
+    from aet2dft.recon.tilt_series import Volume as Volume
+    from aet2dft.recon.verification import verify as verify
     from aet2dft.reporting import report as report
     from aet2dft.structure.chemical_order import order as order
     from aet2dft.structure.readers import read as read
@@ -36,7 +55,19 @@ if TYPE_CHECKING:
 _MODULES = {
     "aet2dft.atoms": ("ARRAYS",),
     "aet2dft.cli.demonstration": ("demo",),
-    "aet2dft.config": ("InputsSettings", "OrderSettings", "ReadSettings", "RunSettings"),
+    "aet2dft.config": (
+        "ClassifySettings",
+        "ImagesSettings",
+        "InputsSettings",
+        "OrderSettings",
+        "ReadSettings",
+        "ReconstructSettings",
+        "RefineSettings",
+        "RunSettings",
+        "TraceSettings",
+        "VerifySettings",
+        "VolumeSettings",
+    ),
     "aet2dft.datasets": ("fept_2017",),
     "aet2dft.dft_inputs.comparison": ("compare",),
     "aet2dft.dft_inputs.decks": ("write_decks",),
@@ -45,6 +76,16 @@ _MODULES = {
     "aet2dft.dft_inputs.results": ("collect",),
     "aet2dft.errors": ("Aet2dftError", "InputError"),
     "aet2dft.exporting": ("export",),
+    "aet2dft.recon.classification": ("classify",),
+    "aet2dft.recon.conventions": ("check_conventions",),
+    "aet2dft.recon.edits": ("edit",),
+    "aet2dft.recon.peaks": ("trace",),
+    "aet2dft.recon.readers": ("read_tilt_series", "read_volume"),
+    "aet2dft.recon.reconstruction": ("reconstruct",),
+    "aet2dft.recon.refinement": ("refine",),
+    "aet2dft.recon.simulate": ("simulate",),
+    "aet2dft.recon.tilt_series": ("TiltSeries", "Volume"),
+    "aet2dft.recon.verification": ("verify",),
     "aet2dft.reporting": ("report",),
     "aet2dft.structure.chemical_order": ("order",),
     "aet2dft.structure.readers": ("read",),

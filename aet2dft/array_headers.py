@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aet2dft import hdf5
 from aet2dft.errors import InputError, ParseError
-from aet2dft.structure.matlab import mat_variables
+from aet2dft.matlab import mat_variables
 
 Shapes = dict[str, tuple[int, ...]]
 _LEAST_EDGE = 4

@@ -1,4 +1,4 @@
-"""Results as files of other programs: extended XYZ, CSV tables, OVF fields."""
+"""Results as files of other programs: extended XYZ, CSV tables, MRC volumes, OVF fields."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from aet2dft.dft_inputs.directions import parse_direction
 from aet2dft.dft_inputs.micromagnetics import write_anisotropy
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.errors import InputError, ResourceError
+from aet2dft.recon.tilt_series import Volume
 from aet2dft.structure.chemical_order import Order
 from aet2dft.structure.lattice import fit_lattice
 
@@ -29,7 +31,7 @@ Table = dict[str, Any]
 """Columns of equal length by name; (n, k) columns get a number behind their name."""
 
 
-def export(project: Path, target: Path, *, what: str = "atoms") -> list[Path]:
+def export(project: Path, target: Path, *, what: str = "atoms", file_format: str | None = None) -> list[Path]:
     """Write results of a project as files of other programs.
 
     Parameters
@@ -37,9 +39,11 @@ def export(project: Path, target: Path, *, what: str = "atoms") -> list[Path]:
     project : Path
         Project file.
     target : Path
-        File for atoms and anisotropy, folder for tables (and for anisotropy, without the suffix .ovf).
-    what : {"atoms", "tables", "anisotropy"}
-        What to write: extended XYZ, CSV tables, OVF 2.0 fields.
+        File for atoms, volume and anisotropy, folder for tables (and for anisotropy, without the suffix .ovf).
+    what : {"atoms", "volume", "tables", "anisotropy"}
+        What to write: extended XYZ, MRC or npy, CSV tables, OVF 2.0 fields.
+    file_format : {"mrc", "npy"}, optional
+        Of a volume; default: by the suffix of the target, MRC where that says nothing.
 
     Returns
     -------
@@ -55,18 +59,21 @@ def export(project: Path, target: Path, *, what: str = "atoms") -> list[Path]:
     """
     have = store.groups(project)
     if what == "atoms":
-        return [write_atoms(store.load(project, "order", "atoms", Atoms), target)]
+        return [write_atoms(store.load_atoms(project), target)]
+    if what == "volume":
+        volume = store.load(project, store.volume_group(project), "volume", Volume)
+        return [write_volume(volume, target, file_format=file_format)]
     if what == "tables":
         return write_tables(
             target,
-            atoms=store.load(project, "order", "atoms", Atoms) if "order" in have else None,
+            atoms=store.load_atoms(project) if {"order", "trace"} & set(have) else None,
             order=store.load(project, "order", "result", Order) if "order" in have else None,
             runs=store.load(project, "collect", "runs", RunTable) if "collect" in have else None,
         )
     if what == "anisotropy":
         runs, atoms = store.load(project, "collect", "runs", RunTable), store.load(project, "order", "atoms", Atoms)
         return list(write_anisotropy_field(runs, atoms, target if target.suffix else target / "anisotropy.ovf"))
-    raise InputError(f"{project}: cannot export {what!r}; choose atoms, tables or anisotropy")
+    raise InputError(f"{project}: cannot export {what!r}; choose atoms, volume, tables or anisotropy")
 
 
 def write_atoms(atoms: Atoms, target: Path) -> Path:
@@ -80,6 +87,43 @@ def write_atoms(atoms: Atoms, target: Path) -> Path:
     text = io.StringIO()
     write(text, copy, format="extxyz")
     return _replace(target, text.getvalue())
+
+
+def write_volume(volume: Volume, target: Path, *, file_format: str | None = None) -> Path:
+    """A density as MRC with its voxel size, or as the bare array (nx, ny, nz) of numpy.
+
+    Parameters
+    ----------
+    volume : Volume
+        Density.
+    target : Path
+        File.
+    file_format : {"mrc", "npy"}, optional
+        Default: npy where the target has this suffix, else MRC.
+
+    Notes
+    -----
+    The first axis of the volume is x of the MRC file. Its `origin` is the place of the first voxel in Å, so that
+    viewers lay exported atoms over the density.
+    """
+    with _replacing(target) as temporary:
+        if (file_format or target.suffix.lower().removeprefix(".")) == "npy":
+            with temporary.open("wb") as file:
+                np.save(file, volume.values)
+        else:
+            _write_mrc(volume, temporary)
+    return target
+
+
+def _write_mrc(volume: Volume, path: Path) -> None:
+    import mrcfile
+
+    with mrcfile.new(path) as file:
+        file.set_data(np.ascontiguousarray(volume.values.T))
+        file.voxel_size = volume.voxel_size
+        file.header.origin = tuple(volume.positions(np.zeros(3)).tolist())
+        # the label that mrcfile gives holds the time of day
+        file.header.label[0] = "aet2dft, density in arbitrary units"
 
 
 def write_tables(target: Path, *, atoms: Atoms | None, order: Order | None, runs: RunTable | None) -> list[Path]:
@@ -201,10 +245,18 @@ def _uniaxial(runs: RunTable, half_cell: float) -> tuple[NDArray[np.float64], ND
 
 def _replace(target: Path, text: str) -> Path:
     """Write a text file at once or not at all."""
+    with _replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+    return target
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """File beside the target, to be filled; it takes its place at once or not at all."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="")
+        yield temporary
         temporary.replace(target)
     except OSError as error:
         problem = error.strerror or error
@@ -212,4 +264,3 @@ def _replace(target: Path, text: str) -> Path:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return target

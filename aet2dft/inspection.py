@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from aet2dft import array_headers, store
 from aet2dft.atoms import examine
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
+from aet2dft.recon.array_files import stored_arrays
+from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.structure.readers import load_structures
 
 _OUTPUTS = ("pw.out", "data-file-schema.xml", "OUTCAR", "vasprun.xml")
 """Files that make a folder that of a DFT run; packed ones end in .gz."""
+_WITH_ATOMS = {"trace", "classify", "refine", "edit", "order"}
+"""Groups of a project that hold atoms."""
+_LOOKED_AT = 1 << 27
+"""Number of values up to which those of images and volumes are read."""
 
 
 def inspect(path: Path, types: Path | None, settings: ReadSettings) -> dict[str, Any]:
@@ -82,10 +90,29 @@ def _model(atoms: Atoms) -> dict[str, Any]:
 
 
 def _project(path: Path) -> dict[str, Any]:
-    """Groups of a project and the model in it; its checksum is looked at on the way."""
+    """Groups of a project, its images, volume and model; its checksum is looked at on the way."""
     groups = list(store.groups(path))
-    model = _model(store.load(path, "order", "atoms", Atoms)) if "order" in groups else {"problems": []}
-    return {"kind": "project", "groups": groups} | model | {"notes": []}
+    with_atoms = not _WITH_ATOMS.isdisjoint(groups)
+    model = _model(store.load_atoms(path)) if with_atoms else {"problems": []}
+    return {"kind": "project", "groups": groups} | model | _tomography(path, groups) | {"notes": []}
+
+
+def _tomography(path: Path, groups: list[str]) -> dict[str, Any]:
+    """Images and volume that a project was made from."""
+    found: dict[str, Any] = {}
+    if "reconstruct" in groups:
+        series = store.load(path, "reconstruct", "series", TiltSeries)
+        tilts = [float(series.tilt_angles.min()), float(series.tilt_angles.max())]
+        shape = list(series.projections.shape)
+        found["tilt_series"] = {"shape": shape, "pixel_size": series.pixel_size, "tilt_range": tilts}
+    if "reconstruct" in groups or ("trace" in groups and store.volume_group(path) == "trace"):
+        volume = store.load(path, store.volume_group(path), "volume", Volume)
+        found["volume"] = {
+            "shape": list(volume.values.shape),
+            "voxel_size": volume.voxel_size,
+            "history": list(volume.history),
+        }
+    return found
 
 
 def _folder(path: Path) -> dict[str, Any]:
@@ -146,4 +173,22 @@ def _arrays(path: Path, shapes: array_headers.Shapes) -> dict[str, Any]:
     volume = max(shape) < 1.25 * min(shape) or shape[0] == shape[2]
     kind = "volume" if volume else "tilt_series"
     notes = [f"{name} of shape {shape} taken for a {kind} by its shape"]
-    return {"kind": kind, "shape": list(shape), "problems": [], "notes": notes}
+    return {"kind": kind, "shape": list(shape), **_values(path, shape, notes), "notes": notes}
+
+
+def _values(path: Path, shape: tuple[int, ...], notes: list[str]) -> dict[str, Any]:
+    """Size of a pixel, range of the values, and what is wrong with them; a large file is not read."""
+    array = next(array for array in stored_arrays(path).values() if array.shape == shape)
+    found: dict[str, Any] = {"pixel_size": array.pixel_size, "unit": None if array.pixel_size is None else "Å"}
+    if math.prod(shape) > _LOOKED_AT:
+        notes.append(f"more than {_LOOKED_AT / 1e6:.0f} million values: they were not looked at")
+        return found | {"problems": []}
+    values = array.load()
+    finite = values[np.isfinite(values)]
+    problems = []
+    if finite.size < values.size:
+        problems.append(f"{values.size - finite.size} values are NaN or infinite")
+    if finite.size and finite.min() == finite.max():
+        problems.append(f"all values are {finite.flat[0]:g}")
+    extremes = [float(finite.min()), float(finite.max())] if finite.size else None
+    return found | {"range": extremes, "problems": problems}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ase import Atoms
 
@@ -13,10 +13,19 @@ from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.errors import InputError, ResourceError
 from aet2dft.html_report import Chapter
 from aet2dft.html_report import report as write_page
+from aet2dft.html_report.tomography import Tomography
+from aet2dft.recon.classification import Classification
+from aet2dft.recon.conventions import ConventionCheck
+from aet2dft.recon.peaks import Trace
+from aet2dft.recon.reconstruction import Reconstruction
+from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.tilt_series import TiltSeries, Volume
+from aet2dft.recon.verification import Verification
 from aet2dft.structure.chemical_order import Order
 
-VERBS = ("order", "inputs", "collect", "compare")
-"""Groups that the page shows, in the order of the flow."""
+T = TypeVar("T")
+VERBS = ("reconstruct", "trace", "classify", "refine", "edit", "verify", "order", "inputs", "collect", "compare")
+"""Groups that the page shows, in the order of the flow; `classify` and `refine` may have run the other way round."""
 
 
 def report(project: Path, target: Path) -> Path:
@@ -36,23 +45,65 @@ def report(project: Path, target: Path) -> Path:
     ResourceError
         If the page cannot be written.
     """
-    have = [verb for verb in VERBS if verb in store.groups(project)]
+    have = _in_order(project)
     if not have:
-        raise InputError(f"{project}: holds nothing to report; run `aet2dft order` first")
+        raise InputError(f"{project}: holds nothing to report; run `aet2dft reconstruct` or `aet2dft order` first")
     _make_place(target)
     provenance = {verb: store.load_json(project, verb) for verb in have}
-    atoms = (
-        store.load(project, "compare" if "compare" in have else "order", "atoms", Atoms) if "order" in have else None
-    )
     return write_page(
         target,
         title=_title(provenance, project),
-        atoms=atoms,
-        order=store.load(project, "order", "result", Order) if "order" in have else None,
-        runs=store.load(project, "collect", "runs", RunTable) if "collect" in have else None,
-        comparison=store.load(project, "compare", "result", Comparison) if "compare" in have else None,
+        atoms=_atoms(project),
+        tomography=_tomography(project),
+        order=_load(project, "order", "result", Order),
+        runs=_load(project, "collect", "runs", RunTable),
+        comparison=_load(project, "compare", "result", Comparison),
         inputs=_inputs(provenance),
         chapters=tuple(_chapter(verb, record) for verb, record in provenance.items()),
+    )
+
+
+def _in_order(project: Path) -> list[str]:
+    """Verbs that ran, as they followed each other."""
+    have = [verb for verb in VERBS if verb in store.groups(project)]
+    if {"classify", "refine"} <= set(have) and store.load_json(project, "classify").get("from") == "refine":
+        have.remove("refine")
+        have.insert(have.index("classify"), "refine")
+    return have
+
+
+def _load(project: Path, verb: str, name: str, kind: type[T]) -> T | None:
+    """A record of a verb; None where it did not run, or left no such record."""
+    return store.load(project, verb, name, kind) if name in store.names(project, verb) else None
+
+
+def _atoms(project: Path) -> Atoms | None:
+    """The final atoms, with what `compare` wrote on them; None where there are none."""
+    have = set(store.groups(project))
+    if {"order", "compare"} <= have:
+        return store.load(project, "compare", "atoms", Atoms)
+    if have & {"trace", "classify", "refine", "edit", "order"}:
+        return store.load_atoms(project)
+    return _load(project, "verify", "atoms", Atoms)
+
+
+def _tomography(project: Path) -> Tomography:
+    """What the verbs between images and atoms left."""
+    group = store.volume_group(project)
+    series = (_load(project, verb, "series", TiltSeries) for verb in ("reconstruct", "refine"))
+    return Tomography(
+        series=next((found for found in series if found is not None), None),
+        volume=_load(project, group, "volume", Volume),
+        reconstruction=_load(project, "reconstruct", "result", Reconstruction) if group == "reconstruct" else None,
+        conventions=_load(project, "reconstruct", "conventions", ConventionCheck),
+        candidates=_load(project, "trace", "atoms", Atoms),
+        trace=_load(project, "trace", "result", Trace),
+        classified=_load(project, "classify", "atoms", Atoms),
+        classification=_load(project, "classify", "result", Classification),
+        refined=_load(project, "refine", "atoms", Atoms),
+        refinement=_load(project, "refine", "result", Refinement),
+        found=_load(project, "verify", "atoms", Atoms),
+        verification=_load(project, "verify", "result", Verification),
     )
 
 

@@ -16,13 +16,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
+from ase import Atoms
 
 from aet2dft import hdf5, records
 from aet2dft.errors import InputError, LockedError, ParseError, ResourceError
 
 SCHEMA = 1
 """Version of the layout; a file of a newer one is refused."""
-MADE_FROM: dict[str, tuple[str, ...]] = {"inputs": ("order",), "collect": ("inputs",), "compare": ("collect",)}
+MADE_FROM: dict[str, tuple[str, ...]] = {
+    "trace": ("reconstruct",),
+    "classify": ("trace", "refine"),
+    "refine": ("trace", "classify"),
+    "edit": ("trace", "classify", "refine"),
+    "verify": ("classify", "refine", "edit"),
+    "order": ("classify", "refine", "edit"),
+    "inputs": ("order",),
+    "collect": ("inputs",),
+    "compare": ("collect",),
+}
 """Groups that a group is made from; replacing one removes what was made from it."""
 _MAGIC = b"aet2dft project"
 _MARK = b"; their SHA-256 is "
@@ -45,6 +56,12 @@ def groups(path: Path) -> tuple[str, ...]:
     """Verbs whose results a project holds."""
     with _open(path) as file:
         return tuple(file)
+
+
+def names(path: Path, verb: str) -> tuple[str, ...]:
+    """Records that a verb left in a project; none where it did not run."""
+    with _open(path) as file:
+        return tuple(hdf5.child(file, verb, path)) if verb in file else ()
 
 
 def load(path: Path, verb: str, name: str, kind: type[T]) -> T:
@@ -85,6 +102,33 @@ def load_json(path: Path, verb: str) -> dict[str, Any]:
         return typing.cast(dict[str, Any], json.loads(records.read_text(_group(file, verb, path), "provenance", path)))
 
 
+def load_atoms(path: Path) -> Atoms:
+    """Atoms that `order` left in a project, or the ones it would start from.
+
+    Raises
+    ------
+    InputError
+        If the project holds no atoms.
+    """
+    have = groups(path)
+    early = not {"trace", "classify", "refine"}.isdisjoint(have)
+    verb = last_step(path) if early and "order" not in have else "order"
+    return load(path, verb, "atoms", Atoms)
+
+
+def last_step(path: Path) -> str:
+    """Step between images and atoms that holds the final ones: the one that no other was made from."""
+    have = [verb for verb in ("trace", "classify", "refine", "edit") if verb in groups(path)]
+    before = {load_json(path, verb)["from"] for verb in have if verb != "trace"}
+    return next(verb for verb in reversed(have) if verb not in before)
+
+
+def volume_group(path: Path) -> str:
+    """Group of a project that holds its volume: `reconstruct`, or `trace` where a foreign one was traced."""
+    traced = "trace" in groups(path) and load_json(path, "trace")["with_volume"]
+    return "trace" if traced else "reconstruct"
+
+
 def save(
     path: Path,
     verb: str,
@@ -93,6 +137,7 @@ def save(
     *,
     overwrite: bool = False,
     keep: Collection[str] = (),
+    between: bool = False,
 ) -> tuple[str, ...]:
     """Write a group of a project, keeping the others; the file is replaced at once, after it is complete on disk.
 
@@ -110,11 +155,13 @@ def save(
         Whether a group of this name may be replaced.
     keep : collection of str
         Groups that stay although they were made from the replaced one.
+    between : bool
+        Whether a new group also outdates those that would be made from it: it is put between others.
 
     Returns
     -------
     tuple of str
-        Groups that were made from the replaced one and are gone with it.
+        Groups that were made from the replaced one, or before a new one, and are gone.
 
     Raises
     ------
@@ -127,7 +174,8 @@ def save(
     """
     refuse_existing(path, verb, overwrite=overwrite)
     have = groups(path) if path.exists() else ()
-    removed = tuple(name for name in have if verb in have and verb in _ancestors(name) and name not in keep)
+    outdated = have if between or verb in have else ()
+    removed = tuple(name for name in outdated if verb in _ancestors(name) and name not in keep)
     kept = [name for name in have if name != verb and name not in removed]
     _replace(path, _image(path, kept, verb, results, provenance))
     return removed
@@ -232,8 +280,13 @@ def digest(path: Path) -> str:
 
 
 def _ancestors(verb: str) -> set[str]:
-    direct = MADE_FROM.get(verb, ())
-    return set(direct).union(*(_ancestors(name) for name in direct))
+    found: set[str] = set()
+    waiting = [verb]
+    while waiting:  # classify and refine may come in either order: the table has a cycle
+        new = set(MADE_FROM.get(waiting.pop(), ())) - found
+        found |= new
+        waiting += new
+    return found - {verb}
 
 
 def _open(path: Path) -> h5py.File:

@@ -18,7 +18,7 @@ from aet2dft.dft_inputs.protocol import load_protocol, protocol_names
 from aet2dft.dft_inputs.run_result import COUNTED_AS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-READERS = (CompareSettings, InputsSettings, OrderSettings, VERBS["info"])
+READERS = (CompareSettings, InputsSettings, OrderSettings, VERBS["info"], VERBS["refine"], VERBS["verify"])
 """Settings of the verbs that also read files of atoms."""
 
 

@@ -7,15 +7,19 @@ import csv
 import dataclasses
 
 import ase.io
+import mrcfile
 import numpy as np
 import pytest
 from run_tables import synthetic_runs
 from small_particle import small_order
+from small_tomography import save_project, small_tomography
 
 from aet2dft import store
 from aet2dft.dft_inputs.anisotropy import MJ_PER_M3
 from aet2dft.errors import InputError, ResourceError
-from aet2dft.exporting import export, write_anisotropy_field, write_atoms, write_tables
+from aet2dft.exporting import export, write_anisotropy_field, write_atoms, write_tables, write_volume
+from aet2dft.recon.readers import read_volume
+from aet2dft.recon.tilt_series import Volume
 from aet2dft.structure.lattice import fit_lattice
 
 
@@ -113,9 +117,42 @@ def test_a_field_needs_sliding_volumes_with_a_result(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_volume_comes_back_from_mrc_with_its_voxels_and_axes(tmp_path):
+    values = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    volume = Volume(values=values, voxel_size=0.3725, origin=np.array([1.0, 2.0, 3.0]))
+    file = write_volume(volume, tmp_path / "deep" / "v.mrc")
+    again, _ = read_volume(file)
+    assert np.array_equal(again.values, values)
+    assert again.voxel_size == pytest.approx(0.3725, rel=1e-6)
+    with mrcfile.open(file, permissive=False) as seen:
+        origin = [float(seen.header.origin[axis]) for axis in "xyz"]
+        assert np.array_equal(seen.data[3, 2], values[:, 2, 3])
+    assert np.allclose(origin, volume.positions((0, 0, 0)), atol=1e-6)
+    assert mrcfile.validate(file)
+    first = file.read_bytes()
+    assert write_volume(volume, file).read_bytes() == first
+
+
+def test_a_volume_as_npy_is_the_bare_array(tmp_path):
+    volume = Volume(values=np.arange(24.0).reshape(2, 3, 4), voxel_size=0.5, origin=np.zeros(3))
+    for target, file_format in ((tmp_path / "v.npy", None), (tmp_path / "v.dat", "npy")):
+        write_volume(volume, target, file_format=file_format)
+        assert np.array_equal(np.load(target), volume.values)
+
+
+def test_atoms_and_volume_of_a_project_that_stops_before_order_are_exported(tmp_path):
+    t, project = small_tomography(), save_project(tmp_path / "run.h5", last="classify")
+    [file] = export(project, tmp_path / "a.xyz")
+    assert ase.io.read(file).get_chemical_formula() == t.classified.get_chemical_formula()
+    [file] = export(project, tmp_path / "v.mrc", what="volume")
+    assert np.array_equal(read_volume(file)[0].values, t.volume.values)
+    [file] = export(project, tmp_path / "tables", what="tables")
+    assert len(rows(file)) == len(t.classified)
+
+
 def test_an_empty_project_has_nothing_to_export(tmp_path):
     store.save(tmp_path / "run.h5", "inputs", {}, {})
-    for what in ("atoms", "tables", "anisotropy", "nonsense"):
+    for what in ("atoms", "volume", "tables", "anisotropy", "nonsense"):
         with pytest.raises(InputError, match=r"aet2dft|choose"):
             export(tmp_path / "run.h5", tmp_path / "out", what=what)
     assert [path.name for path in tmp_path.iterdir()] == ["run.h5"]

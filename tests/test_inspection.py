@@ -6,15 +6,20 @@ Truth: the READMEs of the published data; files made here.
 import json
 
 import ase.io
+import mrcfile
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from made_outputs import DATA
 from small_particle import small, write_xyz
 
+from aet2dft import store
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
 from aet2dft.inspection import inspect
+from aet2dft.recon.simulate import simulate
+from aet2dft.recon.tilt_series import Volume
 
 PLAIN = ReadSettings()
 PUBLISHED = {
@@ -101,3 +106,43 @@ def test_numbers_are_those_of_the_model(tmp_path):
     assert found["n_atoms"] == 1500
     assert np.allclose(found["extent"], np.ptp(small().positions, axis=0), atol=1e-5)
     assert found["periodic"] == [False] * 3
+
+
+def test_values_of_images_and_volumes_are_looked_at(tmp_path):
+    images = np.random.default_rng(0).normal(size=(9, 20, 24))
+    np.save(tmp_path / "images.npy", images)
+    found = inspect(tmp_path / "images.npy", None, PLAIN)
+    assert (found["kind"], found["shape"], found["problems"]) == ("tilt_series", [9, 20, 24], [])
+    assert found["range"] == [images.min(), images.max()]
+    assert (found["pixel_size"], found["unit"]) == (None, None)
+    images[3, 4, :5] = np.nan
+    np.save(tmp_path / "images.npy", images)
+    assert inspect(tmp_path / "images.npy", None, PLAIN)["problems"] == ["5 values are NaN or infinite"]
+    np.save(tmp_path / "volume.npy", np.ones((10, 10, 10)))
+    found = inspect(tmp_path / "volume.npy", None, PLAIN)
+    assert (found["kind"], found["problems"]) == ("volume", ["all values are 1"])
+
+
+def test_the_pixel_size_of_an_mrc_file_is_given(tmp_path):
+    with mrcfile.new(tmp_path / "volume.mrc") as file:
+        file.set_data(np.arange(1000, dtype=np.float32).reshape(10, 10, 10))
+        file.voxel_size = 0.35
+    found = inspect(tmp_path / "volume.mrc", None, PLAIN)
+    assert (found["pixel_size"], found["unit"]) == (pytest.approx(0.35), "Å")
+
+
+def test_images_volume_and_atoms_of_a_project_are_described(tmp_path):
+    tilts = np.linspace(-60, 60, 5)
+    atoms = Atoms("Pt3", positions=[(0, 0, 0), (3, 0, 0), (0, 3, 1)])
+    series = simulate(atoms, tilts, shape=(24, 20), pixel_size=0.4)
+    volume = Volume(values=np.ones((24, 20, 24)), voxel_size=0.4, origin=np.zeros(3), history=("made here",))
+    project = tmp_path / "run.h5"
+    store.save(project, "reconstruct", {"series": series, "volume": volume}, {})
+    found = inspect(project, None, PLAIN)
+    assert (found["kind"], found["groups"], found["problems"]) == ("project", ["reconstruct"], [])
+    assert found["tilt_series"] == {"shape": [5, 24, 20], "pixel_size": 0.4, "tilt_range": [-60.0, 60.0]}
+    assert found["volume"] == {"shape": [24, 20, 24], "voxel_size": 0.4, "history": ["made here"]}
+    store.save(project, "trace", {"atoms": atoms}, {"with_volume": False})
+    found = inspect(project, None, PLAIN)
+    assert (found["n_atoms"], found["composition"]) == (3, {"Pt": 3})
+    assert found["min_distance"] == pytest.approx(3.0)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-import aet2dft.cli.verbs  # noqa: F401 - registers the verbs
+import aet2dft.cli.recon_verbs
+import aet2dft.cli.verbs  # noqa: F401 - both register verbs
 from aet2dft.cli.framework import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent

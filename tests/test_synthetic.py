@@ -3,24 +3,33 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import sublattice_of
 from scipy.spatial import cKDTree
 from strategies import rotations, seeds, variants
 
 from aet2dft.errors import InputError
+from aet2dft.recon.metrics import image_fit
+from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.verification import model_images
 from aet2dft.structure.variants import VARIANTS
 from aet2dft.synthetic import (
     FALSE_ATOM_DISTANCE,
     Grain,
+    amorphous,
     ball,
+    core_shell,
     everywhere,
+    fept_twin,
     half_space,
     measured,
     nine_grains,
     ordered_crystal,
     particle,
+    tilt_series,
     two_grains,
+    uneven_tilts,
 )
 
 A = 3.875
@@ -135,3 +144,103 @@ def test_the_seed_decides():
     assert_array_equal(first.positions, again.positions)
     assert_array_equal(first.numbers, again.numbers)
     assert not np.array_equal(first.positions[:100], other.positions[:100])
+
+
+def test_the_twin_of_the_paper_has_its_grains_composition_and_displacements_at_any_size():
+    atoms = fept_twin(seed=3)
+    ideal = particle(nine_grains(), seed=3)
+    assert len(atoms) == 23_196
+    assert (atoms.symbols == "Fe").mean() == pytest.approx(6569 / 23_196, abs=0.02)
+    moved = np.linalg.norm(atoms.positions - ideal.positions, axis=1)
+    assert np.sqrt((moved**2).mean()) == pytest.approx(0.22, rel=0.02)
+    assert cKDTree(atoms.positions).query(atoms.positions, k=2)[0][:, 1].min() >= 2.0
+    small = fept_twin(n_atoms=2_000, seed=3)
+    shares = [np.bincount(each.arrays["true_grain"])[1:] / len(each) for each in (atoms, small)]
+    assert_allclose(shares[0], shares[1], atol=0.01)
+    disorder = atoms.arrays["true_antisite"]
+    shallow = np.linalg.norm(atoms.positions, axis=1) < 10
+    assert disorder[shallow].mean() > 2 * 0.02
+
+
+@given(seed=seeds, n=st.integers(20, 400))
+def test_an_amorphous_particle_has_its_composition_density_and_least_distance(seed, n):
+    atoms = amorphous(n, {"Co": 0.25, "Ni": 0.25, "Pd": 0.5}, density=0.06, min_distance=2.4, seed=seed)
+    assert len(atoms) == n
+    counts = {symbol: int((atoms.symbols == symbol).sum()) for symbol in ("Co", "Ni", "Pd")}
+    assert all(abs(counts[symbol] - n * part) <= 1 for symbol, part in (("Co", 0.25), ("Ni", 0.25), ("Pd", 0.5)))
+    assert cKDTree(atoms.positions).query(atoms.positions, k=2)[0][:, 1].min() >= 2.4
+    radius = (3 * n / (4 * np.pi * 0.06)) ** (1 / 3)
+    assert np.linalg.norm(atoms.positions, axis=1).max() <= radius * (1 + 1e-9)
+    again = amorphous(n, {"Co": 0.25, "Ni": 0.25, "Pd": 0.5}, density=0.06, min_distance=2.4, seed=seed)
+    assert again == atoms
+
+
+def test_an_amorphous_particle_has_no_lattice():
+    glass = amorphous(2_000, {"Pt": 1.0})
+    crystal = core_shell(2_000, core="Pt", a=(4 / 0.06) ** (1 / 3))
+    spread = []
+    for atoms in (glass, crystal):
+        inner = atoms.positions[np.linalg.norm(atoms.positions, axis=1) < 8]
+        spread.append(cKDTree(atoms.positions).query(inner, k=13)[0][:, 12].std())
+    assert spread[0] > 0.1
+    assert spread[1] < 1e-6
+
+
+def test_atoms_that_do_not_fit_and_fractions_that_are_none_are_refused():
+    with pytest.raises(InputError, match=r"206 % of the volume"):
+        amorphous(100, {"Pt": 1.0}, density=0.2, min_distance=2.7)
+    with pytest.raises(InputError, match="add up to 1"):
+        amorphous(100, {"Pt": 0.7})
+    with pytest.raises(InputError, match="between 0 and 1"):
+        core_shell(100, core_fraction=1.2)
+
+
+@given(seed=seeds, part=st.floats(0, 1))
+def test_a_core_is_inside_and_has_the_atoms_that_it_should(seed, part):
+    atoms = core_shell(500, core_fraction=part, seed=seed)
+    inside = atoms.symbols == "Pd"
+    radius = atoms.arrays["true_radius"]
+    assert inside.sum() == round(500 * part)
+    assert radius[inside].max(initial=0.0) <= radius[~inside].min(initial=np.inf) + 1e-9
+    mixed = core_shell(500, core_fraction=part, mixing=2.0, seed=seed)
+    assert (mixed.symbols == "Pd").sum() == inside.sum()
+    assert_allclose(mixed.positions, atoms.positions)
+
+
+def test_mixing_blurs_the_interface_by_what_was_asked():
+    atoms = core_shell(20_000, mixing=2.0)
+    radius = atoms.arrays["true_radius"]
+    edge = np.sort(radius)[10_000]
+    outside = radius > edge
+    crossed = (radius[outside & (atoms.symbols == "Pd")] - edge).mean()
+    assert 0.5 < crossed < 2.0
+
+
+def test_a_tilt_series_is_made_with_the_errors_that_it_reports():
+    atoms = core_shell(300, mixing=1.0)
+    exact = tilt_series(atoms, counts=None)
+    known = tilt_series(atoms, angle_error=0.5, shift_error=0.3, seed=4)
+    n = known.series.n_images
+    assert (n, exact.series.projections.shape[1] % 2) == (68, 0)
+    assert known.series.is_single_axis
+    assert_allclose(known.series.tilt_angles, uneven_tilts())
+    errors = known.angles - np.stack([0 * uneven_tilts(), uneven_tilts(), 0 * uneven_tilts()], axis=1)
+    assert np.sqrt((errors**2).mean()) == pytest.approx(0.5, rel=0.15)
+    assert np.sqrt((known.shifts**2).mean()) == pytest.approx(0.3, rel=0.15)
+    center = known.series.center + known.shifts
+    right = TiltSeries.from_angles(known.series.projections, known.angles, pixel_size=0.3725, center=center)
+    r_true, r_nominal = (
+        image_fit(known.series.projections, model_images(atoms, each)).r_factor for each in (right, known.series)
+    )
+    assert r_true < 0.7 * r_nominal
+    assert known.series.projections.max() == pytest.approx(300, rel=0.25)
+    again = tilt_series(atoms, angle_error=0.5, shift_error=0.3, seed=4)
+    assert_array_equal(again.series.projections, known.series.projections)
+    assert exact.series.projections[:, :4].max() < 0.01 * exact.series.projections.max()
+
+
+@given(seed=seeds, n=st.integers(2, 100))
+def test_uneven_tilts_are_in_order_and_span_the_range(seed, n):
+    tilts = uneven_tilts(n, (-70.0, 60.0), seed=seed)
+    assert (tilts[0], tilts[-1], len(tilts)) == (-70.0, 60.0, n)
+    assert (np.diff(tilts) > 0).all()

@@ -179,6 +179,7 @@ def verb(*, reads: bool = False) -> Callable[[Callable[..., Outcome]], Callable[
 
 def execute(arguments: list[str]) -> int:
     """Carry out one command line in this process and give its exit code; errors are raised."""
+    import aet2dft.cli.recon_verbs
     import aet2dft.cli.verbs  # noqa: F401  registers the verbs
 
     _command[:] = arguments
@@ -196,7 +197,7 @@ def _run(function: Callable[..., Outcome], classes: tuple[type[Settings], ...], 
     step = Step(
         verb=name,
         settings=_part(options, VERBS[name]),
-        read=_part(options, ReadSettings),
+        read=_part(options, ReadSettings) if ReadSettings in classes else ReadSettings(),
         common=_part(options, CommonSettings),
         **{key: values.pop(key) for key in ("output", "dry_run", "resume", "overwrite", "quiet")},
     )
@@ -226,6 +227,8 @@ def _part(options: Settings, settings: type[S]) -> S:
 def _limit_threads(common: CommonSettings) -> None:
     """Threads of libraries that are not loaded yet; without the flag, what the environment says stays."""
     for variable in _THREADS:
+        if variable.startswith("NUMBA") and "numba" in sys.modules:
+            continue  # it raises where another number is asked for after its threads have started
         if "threads" in common.model_fields_set:
             os.environ[variable] = str(common.threads)
         else:

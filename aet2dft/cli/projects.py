@@ -14,12 +14,9 @@ from aet2dft import store
 from aet2dft.atoms import digest
 from aet2dft.cli.framework import Step
 from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.store import last_step as last_step
+from aet2dft.store import load_atoms as load_atoms
 from aet2dft.structure.readers import load_structures, read
-
-
-def load_atoms(project: Path) -> Atoms:
-    """Atoms that `order` left in a project."""
-    return store.load(project, "order", "atoms", Atoms)
 
 
 def load_runs(project: Path) -> RunTable:
@@ -76,15 +73,22 @@ def group_to_write(step: Step, project: Path, model: str) -> Iterator[bool]:
 
 
 def save(
-    step: Step, project: Path, records: dict[str, Any], model: str, *, keep: Collection[str] = (), **extra: Any
+    step: Step,
+    project: Path,
+    records: dict[str, Any],
+    model: str,
+    *,
+    keep: Collection[str] = (),
+    between: bool = False,
+    **extra: Any,
 ) -> None:
     """Write the group of a verb; what was made from an older one, but for `keep`, is gone with it, and that is said."""
     # collect reads a folder that changes while jobs run, inputs adds to a list: their groups are always new ones
     overwrite = step.overwrite or step.verb in ("collect", "inputs")
     provenance = step.provenance() | step.identity(model) | extra
-    removed = store.save(project, step.verb, records, provenance, overwrite=overwrite, keep=keep)
+    removed = store.save(project, step.verb, records, provenance, overwrite=overwrite, keep=keep, between=between)
     if removed:
-        step.warn(f"results made from the replaced `{step.verb}` are gone: {', '.join(removed)}")
+        step.warn(f"results made without this `{step.verb}` are gone: {', '.join(removed)}")
 
 
 def manifest_summary(directory: Path) -> dict[str, Any]:

@@ -184,13 +184,15 @@ def compare(
 def export(
     step: Step,
     source: Project,
-    target: Annotated[Path, typer.Argument(help="File (atoms, anisotropy) or folder (tables).", show_default=False)],
+    target: Annotated[
+        Path, typer.Argument(help="File (atoms, volume, anisotropy) or folder (tables).", show_default=False)
+    ],
 ) -> Outcome:
-    """Results as files of other programs: extended XYZ, CSV tables, OVF 2.0 fields."""
+    """Results as files of other programs: extended XYZ, MRC volumes, CSV tables, OVF 2.0 fields."""
     from aet2dft.exporting import export as write
 
     what = _what_to_export(step, target)
-    files = [] if step.dry_run else write(source, target, what=what)
+    files = [] if step.dry_run else write(source, target, what=what, file_format=step.settings.format)
     data = {"what": what, "files": [str(file.resolve()) for file in files]}
     lines = [f"{what} would go to {target}"] if step.dry_run else [f"wrote {file}" for file in files]
     return Outcome(data=data, lines=lines, output=target, source=source)
@@ -198,14 +200,15 @@ def export(
 
 def _what_to_export(step: Step, target: Path) -> str:
     """What the flags and the suffix of the target ask for; a contradiction is a usage error."""
-    formats = {"atoms": "extxyz", "tables": "csv", "anisotropy": "ovf"}
-    by_suffix = {".xyz": "extxyz", ".extxyz": "extxyz", ".csv": "csv", ".ovf": "ovf"}.get(target.suffix.lower())
-    asked = step.settings.format or by_suffix
-    what = next((name for name, form in formats.items() if form == asked), "atoms")
+    formats = {"atoms": ("extxyz",), "volume": ("mrc", "npy"), "tables": ("csv",), "anisotropy": ("ovf",)}
+    by_suffix = {"xyz": "extxyz", "map": "mrc"} | {form: form for forms in formats.values() for form in forms}
+    asked = step.settings.format or by_suffix.get(target.suffix.lower().removeprefix("."))
+    what = next((name for name, forms in formats.items() if asked in forms), "atoms")
     if "what" in step.settings.model_fields_set:
         what = str(step.settings.what)
-    if asked is not None and asked != formats[what]:
-        raise UsageError(f"--what {what} is written as {formats[what]}, not as {asked}; give --what or another target")
+    if asked is not None and asked not in formats[what]:
+        listed = " or ".join(formats[what])
+        raise UsageError(f"--what {what} is written as {listed}, not as {asked}; give --what or another target")
     if what == "tables" and target.suffix:
         raise UsageError(f"--what tables writes several CSV files into a folder; {target.name} looks like a file")
     return what

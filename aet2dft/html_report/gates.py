@@ -10,7 +10,7 @@ import numpy as np
 from aet2dft.atoms import Soundness
 from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
-from aet2dft.html_report.parts import Gate, number, percent
+from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.structure.chemical_order import ChemicalOrder, Order
 
 LIMITS = {
@@ -40,14 +40,6 @@ def gates(
     return tuple(found)
 
 
-def _level(value: float, name: str) -> str:
-    """Compare a value with its two limits; the better end is the first one."""
-    good, fair = LIMITS[name]
-    if good > fair:
-        return "good" if value >= good else "fair" if value >= fair else "poor"
-    return "good" if value <= good else "fair" if value <= fair else "poor"
-
-
 def _sound(soundness: Soundness) -> Gate:
     problems = (*soundness.fatal, *soundness.problems)
     level = "poor" if soundness.fatal else "fair" if problems else "good"
@@ -59,7 +51,9 @@ def _indexed(order: Order, soundness: Soundness | None) -> Gate:
     total = soundness.n_atoms if soundness else n
     share = n / max(total, 1)
     return Gate(
-        name="lattice", level=_level(share, "indexed"), reason=f"{percent(share, 2)} of the atoms sit on a lattice site"
+        name="lattice",
+        level=level_of(share, LIMITS["indexed"]),
+        reason=f"{percent(share, 2)} of the atoms sit on a lattice site",
     )
 
 
@@ -68,7 +62,7 @@ def _distortion(order: Order) -> Gate:
     spread = float(lengths.max() / lengths.min() - 1.0)
     return Gate(
         name="cell",
-        level=_level(spread, "distortion"),
+        level=level_of(spread, LIMITS["distortion"]),
         reason=f"the edges of the best-fit cell differ by {percent(spread, 2)}",
     )
 
@@ -76,7 +70,7 @@ def _distortion(order: Order) -> Gate:
 def _strain(order: Order) -> Gate:
     ratio = float(np.nanmin(order.strain.rms / np.maximum(order.strain.floor, 1e-12)))
     return Gate(
-        name="strain", level=_level(ratio, "noise"),
+        name="strain", level=level_of(ratio, LIMITS["noise"]),
         reason=f"rms strain is at least {number(ratio, 1)} times what the noise of the positions alone gives",
     )  # fmt: skip
 
@@ -87,7 +81,7 @@ def _recipes(chemical: ChemicalOrder) -> Gate:
         return Gate(name="recipe", level="fair", reason="no other window or threshold of the labels was tried")
     ratio = max(largest) / max(min(largest), 1)
     return Gate(
-        name="recipe", level=_level(ratio, "recipes"),
+        name="recipe", level=level_of(ratio, LIMITS["recipes"]),
         reason=f"neighboring recipes give the largest ordered grain {min(largest):,} to {max(largest):,} atoms",
     )  # fmt: skip
 
@@ -100,7 +94,7 @@ def _significance(chemical: ChemicalOrder) -> list[Gate]:
     return [
         Gate(
             name="small grains",
-            level=_level(float(asked.min()), "significance"),
+            level=level_of(float(asked.min()), LIMITS["significance"]),
             reason=(
                 f"{sure} of {asked.size} are larger than what chance makes in {percent(LIMITS['significance'][0], 0)} "
                 "of surrogates"
@@ -117,7 +111,9 @@ def _jobs(runs: RunTable) -> list[Gate]:
     rest = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in runs.counts.items() if n and name != "ok")
     return [
         Gate(
-            name="jobs", level=_level(ok / total, "jobs"), reason=f"{ok:,} of {total:,} ok{f'; {rest}' if rest else ''}"
+            name="jobs",
+            level=level_of(ok / total, LIMITS["jobs"]),
+            reason=f"{ok:,} of {total:,} ok{f'; {rest}' if rest else ''}",
         )
     ]
 

@@ -15,8 +15,10 @@ from aet2dft import __version__
 from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.html_report.dft_sections import deck_sets, protocol_tags
+from aet2dft.html_report.image_methods import image_methods
 from aet2dft.html_report.parts import number, percent
 from aet2dft.html_report.summary import composition
+from aet2dft.html_report.tomography import NO_IMAGES, Tomography
 from aet2dft.structure.chemical_order import Order
 
 SHIPPED_PARTICLE = "FePt_cns_final"
@@ -34,6 +36,10 @@ NAMES = {
     "Perdew1996": "Perdew et al. 1996",
     "Marzari1999": "Marzari et al. 1999",
     "Weinert1985": "Weinert et al. 1985",
+    "Beck2009": "Beck and Teboulle 2009",
+    "Pryor2017": "Pryor et al. 2017",
+    "Brunger1992": "Brünger 1992",
+    "Schwarz1978": "Schwarz 1978",
 }
 _ENTRY = re.compile(r"@\w+\{(\w+),.*?\n\}", re.DOTALL)
 _CITED = re.compile(r"\[([A-Z]\w+\d{4}(?:,[A-Z]\w+\d{4})*)\]")
@@ -52,6 +58,7 @@ class Methods:
 def methods(
     *,
     atoms: Atoms | None,
+    tomography: Tomography = NO_IMAGES,
     order: Order | None,
     runs: RunTable | None,
     comparison: Comparison | None,
@@ -63,14 +70,16 @@ def methods(
 
     Parameters
     ----------
-    atoms, order, runs, comparison, inputs
+    atoms, tomography, order, runs, comparison, inputs
         What the project holds; what is None is not mentioned.
     settings : mapping
         Settings by verb.
     sources : tuple of str
         Names of the input files, to recognize published data.
     """
-    sentences = [] if atoms is None else [_model(atoms, sources)]
+    sentences = image_methods(tomography, settings)
+    if atoms is not None:
+        sentences.append(_model(atoms, sources))
     if order is not None:
         sentences += _order(order, settings.get("order", {}))
     if inputs is not None or runs is not None:

@@ -23,15 +23,17 @@ from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.errors import ResourceError
 from aet2dft.html_report.dft_sections import comparison_section, inputs_section, results_section
 from aet2dft.html_report.gates import gates
+from aet2dft.html_report.image_gates import image_gates
 from aet2dft.html_report.methods import methods
 from aet2dft.html_report.parts import Section, Table
 from aet2dft.html_report.structure_section import structure_section
 from aet2dft.html_report.summary import sentence, tiles
+from aet2dft.html_report.tomography import NO_IMAGES, Tomography, tomography_sections
 from aet2dft.html_report.viewer import viewer_data
 from aet2dft.structure.chemical_order import Order
 
-_OWN_SECTION = {"order": "order", "inputs": "inputs", "collect": "results", "compare": "compare"}
-"""Verbs whose results have a section with figures, and its anchor."""
+_AFTER_IMAGES = ("order", "inputs", "collect", "compare")
+"""Verbs whose sections follow those of the verbs between images and atoms."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +55,7 @@ def report(
     *,
     title: str,
     atoms: Atoms | None = None,
+    tomography: Tomography = NO_IMAGES,
     order: Order | None = None,
     runs: RunTable | None = None,
     comparison: Comparison | None = None,
@@ -69,6 +72,8 @@ def report(
         Heading.
     atoms : Atoms, optional
         The model, with the arrays that the verbs wrote.
+    tomography : Tomography
+        What the verbs between images and atoms left.
     order, runs, comparison : optional
         Results of the verbs `order`, `collect`, `compare`; a verb that did not run has no section.
     inputs : mapping, optional
@@ -87,7 +92,7 @@ def report(
     ResourceError
         If the page cannot be written.
     """
-    text = _render(title, atoms, order, runs, comparison, inputs, chapters)
+    text = _render(title, atoms, tomography, order, runs, comparison, inputs, chapters)
     part = target.with_name(f".{target.name}.part-{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
@@ -102,6 +107,7 @@ def report(
 def _render(
     title: str,
     atoms: Atoms | None,
+    tomography: Tomography,
     order: Order | None,
     runs: RunTable | None,
     comparison: Comparison | None,
@@ -116,15 +122,17 @@ def _render(
         lstrip_blocks=True,
     )
     viewed = atoms is not None and len(atoms) > 0
+    soundness = None if atoms is None else examine(atoms)
     text = methods(
-        atoms=atoms, order=order, runs=runs, comparison=comparison, inputs=inputs,
+        atoms=atoms, tomography=tomography, order=order, runs=runs, comparison=comparison, inputs=inputs,
         settings={chapter.verb: chapter.settings for chapter in chapters}, sources=_sources(chapters),
     )  # fmt: skip
     return environment.get_template("page.html.j2").render(
-        title=title, version=__version__, sentence=sentence(atoms, order, runs, comparison),
-        tiles=tiles(atoms, order, runs, comparison),
-        gates=gates(None if atoms is None else examine(atoms), order, runs, comparison),
-        shipped=runs is not None and runs.shipped, sections=_sections(atoms, order, runs, comparison, inputs, chapters),
+        title=title, version=__version__, sentence=sentence(atoms, order, runs, comparison, tomography),
+        tiles=tiles(atoms, order, runs, comparison, tomography),
+        gates=(*image_gates(tomography, atoms), *gates(soundness, order, runs, comparison)),
+        shipped=runs is not None and runs.shipped,
+        sections=_sections(atoms, tomography, order, runs, comparison, inputs, chapters),
         viewer=viewer_data(atoms, order, runs) if viewed and atoms is not None else None, methods=text,
         chapters=[(chapter, _provenance(chapter), _settings(chapter)) for chapter in chapters],
         commands=[str(c.provenance["command"]) for c in chapters if c.provenance.get("command")],
@@ -134,15 +142,18 @@ def _render(
 
 def _sections(
     atoms: Atoms | None,
+    tomography: Tomography,
     order: Order | None,
     runs: RunTable | None,
     comparison: Comparison | None,
     inputs: Mapping[str, Any] | None,
     chapters: tuple[Chapter, ...],
 ) -> list[Section]:
-    """Sections of the verbs that ran, in the order of the flow; verbs without figures come first, as they ran."""
+    """Sections of the verbs that ran, in the order of the flow; those before `order` as they ran."""
     warned = {chapter.verb: chapter.warnings for chapter in chapters}
-    found = [_plain_section(chapter) for chapter in chapters if chapter.verb not in _OWN_SECTION]
+    drawn = tomography_sections(tomography, atoms, warned)
+    plain = {c.verb: _plain_section(c) for c in chapters if c.verb not in _AFTER_IMAGES}
+    found = list((plain | drawn).values())
     if order is not None:
         found.append(structure_section(atoms, order, warned.get("order", ())))
     if inputs is not None:

@@ -83,6 +83,14 @@ class Section:
     """Tables."""
 
 
+def level_of(value: float, limits: tuple[float, float]) -> str:
+    """Level of a gate, from where good becomes fair and fair becomes poor; the better end is the first limit."""
+    good, fair = limits
+    if good > fair:
+        return "good" if value >= good else "fair" if value >= fair else "poor"
+    return "good" if value <= good else "fair" if value <= fair else "poor"
+
+
 def number(value: float, digits: int = 2, *, unit: str = "") -> str:
     """Write a number with a true minus sign; a dash where there is none."""
     if value != value or value in (float("inf"), float("-inf")):

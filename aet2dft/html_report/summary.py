@@ -9,13 +9,20 @@ from ase.data import chemical_symbols
 from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.html_report.parts import Tile, number, percent
+from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
 from aet2dft.structure.chemical_order import Order
 
 N_TILES = 6
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
-def sentence(atoms: Atoms | None, order: Order | None, runs: RunTable | None, comparison: Comparison | None) -> str:
+def sentence(
+    atoms: Atoms | None,
+    order: Order | None,
+    runs: RunTable | None,
+    comparison: Comparison | None,
+    tomography: Tomography = NO_IMAGES,
+) -> str:
     """Say in words what the project found."""
     parts = [] if atoms is None else [f"{len(atoms):,} atoms ({composition(atoms)})"]
     if order is not None:
@@ -23,7 +30,7 @@ def sentence(atoms: Atoms | None, order: Order | None, runs: RunTable | None, co
         parts.append(f"{in_words(n)} fcc lattice{'s' if n > 1 else ''} a = {order.lattices[0].cubic_a:.3f} Å")
         if order.chemical is not None:
             parts.append(f"{in_words(len(order.chemical.grains))} grains")
-    text = [", ".join(parts)]
+    text = [*_from_images(tomography), ", ".join(parts)]
     if order is not None and order.chemical is not None:
         grains = order.chemical.grains
         if (sizes := grains.n_atoms[grains.phase == "L10"]).size:
@@ -37,26 +44,76 @@ def sentence(atoms: Atoms | None, order: Order | None, runs: RunTable | None, co
     return f"{joined[:1].upper()}{joined[1:]}." if joined else "This project holds no result yet."
 
 
+def _from_images(tomography: Tomography) -> list[str]:
+    """What was measured, and how well the model explains it."""
+    series, fit = tomography.series, last_fit(tomography)
+    text = []
+    if series is not None and fit is not None:
+        low, high = number(series.tilt_angles.min(), 1), number(series.tilt_angles.max(), 1)
+        explained = f"which the {fit.model} explain{'s' * (fit.model == 'volume')} with R = {number(fit.r_factor, 3)}"
+        text.append(f"{series.n_images} images from {low} to {high}°, {explained}")
+    if tomography.verification is not None:
+        found = tomography.verification.match
+        text.append(f"{percent(found.fraction_identified, 2)} of the reference identified at {_pm(found.rmsd)} rmsd")
+    return text
+
+
+def _pm(length: float) -> str:
+    return f"{number(100 * length, 1)} pm"
+
+
 def in_words(n: int) -> str:
     """Write small numbers as words."""
     return _WORDS[n] if n < len(_WORDS) else f"{n:,}"
 
 
 def composition(atoms: Atoms) -> str:
-    """Write the number of atoms of every species, the lightest first."""
+    """Write the number of atoms of every species, the lightest first; candidates have none yet."""
     numbers, counts = np.unique(atoms.numbers, return_counts=True)
-    return ", ".join(f"{count:,} {chemical_symbols[z]}" for z, count in zip(numbers, counts, strict=True))
+    names = [chemical_symbols[z] if z else "of unknown species" for z in numbers]
+    return ", ".join(f"{count:,} {name}" for name, count in zip(names, counts, strict=True))
 
 
 def tiles(
-    atoms: Atoms | None, order: Order | None, runs: RunTable | None, comparison: Comparison | None
+    atoms: Atoms | None,
+    order: Order | None,
+    runs: RunTable | None,
+    comparison: Comparison | None,
+    tomography: Tomography = NO_IMAGES,
 ) -> tuple[Tile, ...]:
-    """The six most telling numbers that there are."""
+    """The six most telling numbers that there are; of those of the images two, where the order is known."""
     found = [] if atoms is None else [Tile(label="Atoms", value=f"{len(atoms):,}", detail=composition(atoms))]
     found += _result_tiles(runs, comparison)
+    found += _image_tiles(tomography, atoms)[: N_TILES if order is None else 2]
     if order is not None:
         found += _order_tiles(order, atoms)
     return tuple(found[:N_TILES])
+
+
+def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
+    found = []
+    if tomography.verification is not None:
+        match = tomography.verification.match
+        detail = f"{match.n_missed:,} missed, {match.n_false:,} false; rmsd {_pm(match.rmsd)}"
+        found.append(Tile(label="Identified", value=percent(match.fraction_identified, 2), detail=detail))
+    if (fit := last_fit(tomography)) is not None:
+        detail = f"of the {fit.model}; noise alone about {number(float(fit.noise.mean()), 3)}"
+        found.append(Tile(label="R factor", value=number(fit.r_factor, 3), detail=detail))
+        if fit.r_free is not None:
+            found.append(Tile(label="R factor, left out", value=number(fit.r_free, 3), detail="images not fitted"))
+    if tomography.refinement is not None and atoms is not None and "position_sigma" in atoms.arrays:
+        sigma = np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
+        detail = "median, three dimensions, of the last fit"
+        found.append(Tile(label="Standard error", value=_pm(float(np.median(sigma))), detail=detail))
+    if tomography.classification is not None:
+        result = tomography.classification
+        detail = f"mean; {result.n_rejected:,} candidates are no atoms"
+        found.append(Tile(label="Confidence", value=percent(result.mean_confidence, 2), detail=detail))
+    if (series := tomography.series) is not None:
+        size = " × ".join(map(str, series.projections.shape[1:]))
+        detail = f"{size} pixels of {series.pixel_size:.4g} Å"
+        found.append(Tile(label="Images", value=f"{series.n_images}", detail=detail))
+    return found
 
 
 def _result_tiles(runs: RunTable | None, comparison: Comparison | None) -> list[Tile]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_ATOMS = 25_000
 """Atoms in the view; of more a sample is shown, and the page says so."""
 _STEPS = 16
+_CANDIDATE_RADIUS = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,10 +69,15 @@ def viewer_data(atoms: Atoms, order: Order | None = None, runs: RunTable | None 
         "center": np.round(center, 2).tolist(),
         "site": part.arrays.get("site_id", shown + 1).tolist(),
         "confidence": None if confidence is None else _rounded(confidence, 0.001),
-        "radius": [round(0.62 * float(covalent_radii[Atoms(s).numbers[0]]), 3) for s in symbols],
+        "radius": [_radius(s) for s in symbols],
         "colorings": classes + scales,
         "n_atoms": len(atoms),
     }
+
+
+def _radius(symbol: str) -> float:
+    """Å: radius of an atom in the view; of candidates, whose element is not known, a typical one."""
+    return round(0.62 * float(covalent_radii[Atoms(symbol).numbers[0]]), 3) if symbol != "X" else _CANDIDATE_RADIUS
 
 
 def _classes(key: str, label: str, values: Any, names: Any, colors: Any) -> dict[str, Any]:
@@ -137,6 +143,9 @@ def _quantities(part: Atoms, site_mae: NDArray[np.float64] | None) -> list[_Valu
         found.append(
             _Values(key="mae", label="MAE, mean of the volumes", unit="meV/atom", values=site_mae, signed=True)
         )
+    if "position_sigma" in arrays:
+        sigma = 1e2 * np.linalg.norm(arrays["position_sigma"], axis=1)
+        found.append(_Values(key="sigma", label="standard error of the position", unit="pm", values=sigma))
     if "species_confidence" in arrays:
         found.append(_Values(key="confidence", label="species confidence", values=arrays["species_confidence"]))
     return found

@@ -36,7 +36,16 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
 """Colors that remain apart for all kinds of color vision (Okabe and Ito, 2008)."""
-SPECIES_COLORS = {"Fe": VERMILION, "Pt": BLUE, "Co": GREEN, "Ni": GREEN, "Pd": SKY, "Cu": ORANGE, "Au": YELLOW}
+SPECIES_COLORS = {
+    "X": ORANGE,
+    "Fe": VERMILION,
+    "Pt": BLUE,
+    "Co": GREEN,
+    "Ni": GREEN,
+    "Pd": SKY,
+    "Cu": ORANGE,
+    "Au": YELLOW,
+}
 GRAIN_COLORS = (
     BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, YELLOW, "#5B3F95", "#7A4A1E", "#94C11F", "#B22A5B", "#1F7A7A",
 )  # fmt: skip
@@ -154,6 +163,11 @@ def sample(n: int, *, limit: int = MAX_POINTS) -> NDArray[np.intp]:
 def sampled_note(drawn: int, n: int) -> str:
     """Say how many atoms of how many are drawn; nothing where it is all of them."""
     return f" ({drawn:,} of {n:,} drawn)" if drawn < n else ""
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Write a number with a true minus sign, and zero without one."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def symmetric_limit(values: NDArray[np.float64], *, percentile: float = 99.0) -> float:

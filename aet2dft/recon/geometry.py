@@ -64,7 +64,31 @@ def euler_rotations(angles: ArrayLike) -> NDArray[np.float64]:
     degrees = _finite(angles, "Euler angles")
     if degrees.ndim == 0 or degrees.shape[-1] != 3:
         raise InputError(f"Euler angles of shape {degrees.shape} are not phi, theta, psi per image; give shape (n, 3)")
-    return _about(2, degrees[..., 0]) @ _about(1, degrees[..., 1]) @ _about(0, degrees[..., 2])
+    return compose(degrees, order=(0, 1, 2), axes=(2, 1, 0))
+
+
+def compose(angles: ArrayLike, *, order: tuple[int, ...], axes: tuple[int, ...]) -> NDArray[np.float64]:
+    """Product of rotations about coordinate axes.
+
+    Parameters
+    ----------
+    angles : array_like, shape (..., k)
+        Degrees.
+    order : tuple of int
+        Which angle each factor of the product takes, from the left.
+    axes : tuple of int
+        Axis, 0 to 2, about which each angle turns.
+
+    Returns
+    -------
+    ndarray, shape (..., 3, 3)
+        Matrices that multiply column vectors.
+    """
+    degrees = np.asarray(angles, dtype=np.float64)
+    product = np.broadcast_to(np.eye(3), (*degrees.shape[:-1], 3, 3))
+    for k in order:
+        product = product @ _about(axes[k], degrees[..., k])
+    return product
 
 
 def euler_angles(rotations: ArrayLike) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aet2dft.atoms import check, known_symbol
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError, ParseError
-from aet2dft.structure.matlab import mat_array, mat_variables
+from aet2dft.matlab import mat_array, mat_variables
 
 _MAX_FILE = 2 << 30
 """Bytes; a larger text file is not a model of atoms."""

@@ -340,7 +340,25 @@ def test_the_demonstration_answers_with_one_object_on_stdout(tmp_path, monkeypat
     monkeypatch.setattr(demonstration, "_place_shipped_outputs", lambda *_, **__: None)
     answer = done("demo", tmp_path / "demo", "--no-pwx")
     assert answer["report"].endswith("report.html")
-    assert commands == ["info", "order", "inputs", "inputs", "inputs", "collect", "export", "export", "report"]
+    assert answer["twin_report"].endswith("twin.html")
+    assert commands[:6] == ["reconstruct", "trace", "classify", "refine", "verify", "report"]
+    assert commands[6:] == ["info", "order", "inputs", "inputs", "inputs", "collect", "export", "export", "report"]
+
+
+@pytest.mark.slow
+def test_the_demonstration_finds_the_atoms_of_its_images(tmp_path):
+    from aet2dft.cli import demonstration
+
+    demonstration._write_twin(tmp_path / demonstration.TWIN)
+    for words in demonstration._twin_commands(tmp_path):
+        answer = done(*words)
+        if words[0] == "verify":
+            assert answer["fraction_identified"] >= 0.99
+            assert answer["n_false"] == 0
+            assert answer["rmsd"] < 0.12
+    assert (tmp_path / demonstration.TWIN_REPORT).stat().st_size > 1e5
+    # a second call finds everything done
+    assert "holds this result already" in " ".join(done(*demonstration._twin_commands(tmp_path)[3])["warnings"])
 
 
 def test_the_demonstration_refuses_a_folder_of_other_things(model, tmp_path):

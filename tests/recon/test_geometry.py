@@ -13,7 +13,7 @@ from scipy.io import loadmat
 from scipy.spatial.transform import Rotation
 
 from aet2dft.errors import InputError
-from aet2dft.recon.geometry import euler_angles, euler_rotations, project, tilt_rotations
+from aet2dft.recon.geometry import compose, euler_angles, euler_rotations, project, tilt_rotations
 
 EULER = hnp.arrays(np.float64, (4, 3), elements=st.floats(-180, 180, width=32))
 POINTS = hnp.arrays(np.float64, (5, 3), elements=st.floats(-50, 50, width=32))
@@ -125,3 +125,11 @@ def _correlation(volume, image, rotation):
         inside = ((at >= 0) & (at < image.shape)).all(axis=1)
         np.add.at(projected, tuple(at[inside].T), weight[inside])
     return np.corrcoef(projected.ravel(), image.ravel())[0, 1]
+
+
+@pytest.mark.parametrize(("order", "axes"), [((0, 1, 2), (2, 1, 2)), ((2, 1, 0), (0, 1, 2)), ((1, 0, 2), (0, 1, 2))])
+def test_products_of_rotations_are_those_of_scipy(order, axes):
+    angles = np.random.default_rng(1).uniform(-180, 180, (4, 3))
+    sequence = "".join("XYZ"[axes[k]] for k in order)
+    expected = Rotation.from_euler(sequence, angles[:, list(order)], degrees=True).as_matrix()
+    assert_allclose(compose(angles, order=order, axes=axes), expected, atol=1e-12)

@@ -18,7 +18,7 @@ from aet2dft.config import ReadSettings
 from aet2dft.datasets import fept_2017
 from aet2dft.errors import InputError, ParseError
 from aet2dft.exporting import write_atoms
-from aet2dft.structure.matlab import mat_array, mat_variables
+from aet2dft.matlab import mat_array, mat_variables
 from aet2dft.structure.readers import load_atoms, load_structures, read
 
 AET = ReadSettings(species={"1": "Fe", "2": "Pt"})

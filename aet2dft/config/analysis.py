@@ -1,62 +1,13 @@
-"""Settings of every verb: their names, defaults, bounds and help texts, each written once.
-
-A settings class is the last argument of a public function, the TOML table of the same name and the flags of the verb.
-"""
+"""Settings of the verbs from atoms to maps."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from aet2dft.errors import InputError
-
-
-def _split(value: Any) -> Any:
-    """``"14,14,15"`` -> ``("14", "14", "15")``, one number -> one word; other values pass."""
-    if isinstance(value, int):
-        return (str(value),)
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _pairs(value: Any) -> Any:
-    """``"1=Fe,2=Pt"`` or ``("KEY=VALUE", ...)`` -> ``{KEY: VALUE}``; the values of a table become words."""
-    if isinstance(value, dict):
-        return {key: str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()}
-    if not isinstance(value, (str, list, tuple)):
-        return value
-    words = (value,) if isinstance(value, str) else value
-    parts = [part.strip().partition("=") for word in words for part in re.split(r",(?=[^,=]+=)", str(word))]
-    if lone := [key for key, equals, _ in parts if not equals]:
-        raise ValueError(f"{lone[0]!r} is not KEY=VALUE")
-    if twice := [key for key, n in Counter(key.strip() for key, _, _ in parts).items() if n > 1]:
-        raise ValueError(f"{twice[0]} is there twice")
-    return {key.strip(): text.strip() for key, _, text in parts}
-
-
-Edge = Annotated[int, Field(ge=1, le=1000)]
-Triple = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_split)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
-Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class CommonSettings(Settings):
-    """What every verb takes."""
-
-    seed: int = Field(default=0, ge=0, description="Seed of random numbers.")
-    threads: int = Field(
-        default=1, ge=1, le=1024, description="Threads of numerical libraries; results do not depend on it."
-    )
+from aet2dft.config.settings import Pairs, Settings, Triple, Words
 
 
 class ReadSettings(Settings):
@@ -181,8 +132,8 @@ class CompareSettings(Settings):
 class ExportSettings(Settings):
     """Files made from a project."""
 
-    what: Literal["atoms", "tables", "anisotropy"] = Field(default="atoms", description="What is written.")
-    format: Literal["extxyz", "csv", "ovf"] | None = Field(
+    what: Literal["atoms", "volume", "tables", "anisotropy"] = Field(default="atoms", description="What is written.")
+    format: Literal["extxyz", "mrc", "npy", "csv", "ovf"] | None = Field(
         default=None, description="File format; default: by suffix of the target."
     )
 
@@ -200,68 +151,3 @@ class DemoSettings(Settings):
         description="Run pw.x where it is installed; else the outputs that ship with the package are taken.",
     )
     workers: int = Field(default=2, ge=1, le=64, description="Jobs at a time.")
-
-
-VERBS: dict[str, type[Settings]] = {
-    "info": Settings,
-    "order": OrderSettings,
-    "inputs": InputsSettings,
-    "run": RunSettings,
-    "collect": CollectSettings,
-    "compare": CompareSettings,
-    "export": ExportSettings,
-    "report": ReportSettings,
-    "demo": DemoSettings,
-}
-"""Settings of every verb: the tables that a TOML file may hold."""
-S = TypeVar("S", bound=Settings)
-
-
-def load(settings: type[S], table: str, *, config: Path | None = None, given: dict[str, Any] | None = None) -> S:
-    """Settings of one verb from a TOML table and the values given on the command line; the latter win.
-
-    Parameters
-    ----------
-    settings : type
-        The settings class of the verb.
-    table : str
-        Name of the verb and of its TOML table.
-    config : Path, optional
-        TOML file.
-    given : dict, optional
-        Values that the user gave; they win over the file.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or a table, key or value is not allowed.
-    """
-    values = {} if config is None else _table(config, table)
-    return validated(settings, values | (given or {}), where=f"[{table}]")
-
-
-def _table(config: Path, name: str) -> dict[str, Any]:
-    """One table of a TOML file that holds nothing but tables of verbs; empty where it is not there."""
-    try:
-        content = tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{config}: cannot be read as TOML ({error}); give a file with a table [{name}]") from error
-    for key, value in content.items():
-        if key not in VERBS or not isinstance(value, dict):
-            raise InputError(f"{config}: {key!r} is no table of a verb; the tables are {', '.join(VERBS)}")
-    found: dict[str, Any] = content.get(name, {})
-    return found
-
-
-def validated(settings: type[S], values: dict[str, Any], *, where: str) -> S:
-    """Settings from plain values; what is wrong is said in one sentence."""
-    try:
-        return settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "value"
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(sorted(settings.model_fields))
-            raise InputError(f"{where} has no setting {name!r}; it knows {known}") from error
-        problem = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where} {name} = {first['input']!r}: {problem}; give another value") from error

@@ -1,12 +1,12 @@
-"""Particles whose every grain, antisite, vacancy and false atom is known, to test the analysis and to teach with.
+"""Crystalline particles whose every grain, antisite, vacancy and false atom is known.
 
-What tomography does to a particle is a second step, `measured`; images are not made here.
+What tomography does to a particle is a second step, `measured`; images are made in ``image_series``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -18,6 +18,10 @@ from aet2dft.structure.variants import VARIANTS, sublattice
 
 LATTICE_CONSTANT = 3.875
 """Å; of the measured FePt particle of Yang et al., Nature 542, 75 (2017)."""
+PAPER_ATOMS = 23_196
+"""Atoms of that particle."""
+SHORTEST = 2.0
+"""Å; displaced atoms of a twin stay at least so far apart, as the measured ones are."""
 FALSE_ATOM_DISTANCE = 1.2
 """Å; false atoms keep this distance from all others, as peaks of a reconstruction do."""
 
@@ -113,7 +117,7 @@ def ordered_crystal(
 def particle(
     grains: Sequence[Grain],
     *,
-    n_atoms: int = 23_196,
+    n_atoms: int = PAPER_ATOMS,
     a: float = LATTICE_CONSTANT,
     species: tuple[str, str] = ("Fe", "Pt"),
     antisites: float = 0.03,
@@ -152,7 +156,7 @@ def particle(
         If an atom is in none of the grains.
     """
     rng = np.random.default_rng(seed)
-    site, points = _sphere(n_atoms, rng.random(3))
+    site, points = fcc_ball(n_atoms, rng.random(3))
     grain = np.zeros(n_atoms, dtype=np.int32)
     for number, each in enumerate(grains, start=1):
         grain[each.region(points)] = number
@@ -170,6 +174,39 @@ def particle(
     for name, array in (truth | {"number": atoms.numbers}).items():
         atoms.set_array(f"true_{name}", array)
     return atoms
+
+
+def fept_twin(*, n_atoms: int = PAPER_ATOMS, displacement: float = 0.22, seed: int = 0) -> Atoms:
+    """Particle like the one of Yang et al., Nature 542, 75 (2017): nine grains, graded disorder, displaced atoms.
+
+    Parameters
+    ----------
+    n_atoms : int
+        Number of atoms; the grains are scaled with the particle.
+    displacement : float
+        Root mean square, in 3D, of the displacements from the lattice, Å.
+    seed : int
+        Seed of the center, the species and the displacements.
+
+    Returns
+    -------
+    Atoms
+        With the truth of `particle`. No two atoms are nearer than 2 Å.
+    """
+    scale = (PAPER_ATOMS / n_atoms) ** (1 / 3)
+    grains = [replace(grain, region=_scaled(grain.region, scale)) for grain in nine_grains()]
+    atoms = particle(grains, n_atoms=n_atoms, antisites=0.02, boundary_antisites=0.4, seed=seed)
+    rng = np.random.default_rng((seed, 1))
+    ideal = atoms.positions.copy()
+    close = np.arange(n_atoms)
+    while close.size:
+        atoms.positions[close] = ideal[close] + rng.normal(scale=displacement / np.sqrt(3.0), size=(close.size, 3))
+        close = np.unique(cKDTree(atoms.positions).query_pairs(SHORTEST, output_type="ndarray"))
+    return atoms
+
+
+def _scaled(region: Region, scale: float) -> Region:
+    return lambda points: region(scale * points)
 
 
 def measured(
@@ -230,8 +267,8 @@ def _sites(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]
     return np.asarray(grid[grid.sum(axis=1) % 2 == 0])
 
 
-def _sphere(n: int, offset: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Find the `n` fcc sites (n, 3) nearest to `offset` and their places (n, 3) from there; both in unit cells."""
+def fcc_ball(n: int, offset: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Sites (n, 3), half cells, of the `n` nearest to `offset` (3,), and their places (n, 3) from there in cells."""
     reach = int(2.0 * (3.0 * n / (16.0 * np.pi)) ** (1 / 3)) + 4
     site = _sites(np.full(3, -reach), np.full(3, reach + 1))
     points = 0.5 * site - offset

@@ -1,0 +1,211 @@
+"""Results between images and atoms as the keys of the JSON output, and as the few lines that people read."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from aet2dft.recon.classification import Classification
+    from aet2dft.recon.conventions import ConventionCheck
+    from aet2dft.recon.edits import EditLog
+    from aet2dft.recon.metrics import ShellCorrelation
+    from aet2dft.recon.peaks import Trace
+    from aet2dft.recon.preparation import Plan
+    from aet2dft.recon.reconstruction import Reconstruction
+    from aet2dft.recon.refinement import Refinement
+    from aet2dft.recon.tilt_series import TiltSeries, Volume
+    from aet2dft.recon.verification import Verification
+
+
+def reconstruct_keys(
+    series: TiltSeries, volume: Volume, result: Reconstruction, conventions: ConventionCheck | None = None
+) -> dict[str, Any]:
+    """Keys of `reconstruct`."""
+    return {
+        "algorithm": result.algorithm,
+        "reason": result.reason,
+        "shape": list(volume.values.shape),
+        "grid_shape": list(result.grid_shape),
+        "voxel_size": volume.voxel_size,
+        "n_projections": series.n_images,
+        "single_axis": series.is_single_axis,
+        "iterations": result.iterations,
+        "support_fraction": result.support_fraction,
+        "r_factor": result.r_factor,
+        "r_factor_per_image": result.r_factor_per_image,
+        "r_free": result.r_free,
+        "r_fourier": result.r_fourier,
+        "r_free_fourier": result.r_free_fourier,
+        "seconds_per_iteration": result.seconds_per_iteration,
+        "center_offset_px": result.center_offset,
+        "image_scale": result.image_scale,
+        "equalized": result.equalized,
+        "fsc": None if result.fsc is None else _shells(result.fsc),
+        "coverage": {
+            "frequency": result.coverage.frequency,
+            "completeness": result.coverage.completeness,
+            "missing_fraction": result.coverage.missing_fraction,
+        },
+        "conventions": None if conventions is None else _conventions(conventions),
+    }
+
+
+def _shells(fsc: ShellCorrelation) -> dict[str, Any]:
+    return {
+        "frequency": fsc.frequency,
+        "correlation": fsc.correlation,
+        "resolution_0.143": fsc.resolution(0.143),
+        "resolution_0.5": fsc.resolution(0.5),
+    }
+
+
+def plan_keys(planned: Plan) -> dict[str, Any]:
+    """Keys of `reconstruct --dry-run`."""
+    from aet2dft.recon.footprint import disk_bytes, needed_bytes, require
+    from aet2dft.recon.forecast import predicted_seconds
+
+    require(planned)
+    return {
+        "algorithm": planned.algorithm,
+        "reason": planned.reason,
+        "shape": list(planned.shape),
+        "n_projections": planned.series.n_images,
+        "single_axis": planned.series.is_single_axis,
+        "predicted_memory_mb": round(needed_bytes(planned) / 1e6, 1),
+        "predicted_disk_mb": round(disk_bytes(planned) / 1e6, 1),
+        "predicted_seconds": round(predicted_seconds(planned), 1),
+    }
+
+
+def plan_lines(data: dict[str, Any]) -> list[str]:
+    """The summary of `reconstruct --dry-run`."""
+    shape = " x ".join(map(str, data["shape"]))
+    return [
+        f"{data['algorithm']} on {shape} voxels from {data['n_projections']} images: {data['reason']}",
+        f"about {data['predicted_seconds']:.0f} s and {data['predicted_memory_mb']:.0f} MB besides the images",
+    ]
+
+
+def _conventions(check: ConventionCheck) -> dict[str, Any]:
+    names = ("verdict", "margin", "names", "r_factor", "fits_better", "indistinguishable", "binning")
+    return {name: getattr(check, name) for name in names}
+
+
+def reconstruct_lines(
+    series: TiltSeries, volume: Volume, result: Reconstruction, conventions: ConventionCheck | None = None
+) -> list[str]:
+    """The summary of `reconstruct`."""
+    shape = " x ".join(map(str, volume.values.shape))
+    tilts = f"{series.tilt_angles.min():.1f} to {series.tilt_angles.max():.1f} degrees"
+    worst = int(np.argmax(result.r_factor_per_image))
+    free = "" if result.r_free is None else f", of left-out images {result.r_free:.3f}"
+    return [
+        f"{series.n_images} images, {tilts}; volume of {shape} voxels of {volume.voxel_size:.4g} Å",
+        f"{result.algorithm}, {result.iterations} iterations of {result.seconds_per_iteration:.2f} s: {result.reason}",
+        f"R factor {result.r_factor:.3f}{free}; worst image {worst}: {result.r_factor_per_image[worst]:.3f}",
+        *([] if result.fsc is None else [f"halves of the images agree to {result.fsc.resolution():.2f} Å (0.143)"]),
+        *([] if conventions is None else [_convention_line(conventions)]),
+    ]
+
+
+def _convention_line(check: ConventionCheck) -> str:
+    found = {"as_given": "fits best", "another": "does not fit best", "undecided": "cannot be told from others"}
+    tried = f"{len(check.names) - 1} others tried, margin {check.margin:.2f}"
+    return f"convention of the angles {found[check.verdict]} ({tried}); the hand of the object cannot be told"
+
+
+def trace_keys(result: Trace) -> dict[str, Any]:
+    """Keys of `trace`."""
+    names = ("n_candidates", "n_atoms", "min_distance", "threshold", "n_closer", "median_neighbor_distance")
+    return {name: getattr(result, name) for name in names}
+
+
+def trace_lines(result: Trace) -> list[str]:
+    """The summary of `trace`."""
+    return [
+        f"{result.n_atoms:,} candidates of {result.n_candidates:,} maxima above {result.threshold:.3g}",
+        f"no two nearer than {result.min_distance:g} Å; {result.n_closer:,} more at 0.8 of that distance",
+    ]
+
+
+def classify_keys(result: Classification) -> dict[str, Any]:
+    """Keys of `classify`."""
+    names = ("composition", "n_rejected", "mean_confidence", "method", "means", "sigmas", "drift")
+    return {name: getattr(result, name) for name in names}
+
+
+def classify_lines(result: Classification) -> list[str]:
+    """The summary of `classify`."""
+    listed = ", ".join(f"{n:,} {symbol}" for symbol, n in result.composition.items())
+    return [
+        f"{listed}; {result.n_rejected:,} candidates are no atoms",
+        f"mean confidence {result.mean_confidence:.3f}, by {result.method}",
+    ]
+
+
+def refine_keys(atoms: Atoms, result: Refinement) -> dict[str, Any]:
+    """Keys of `refine`."""
+    names = ("r_factor_before", "r_factor_after", "r_free", "rms_shift", "n_added", "n_dropped", "widths")
+    return {"n_atoms": len(atoms)} | {name: getattr(result, name) for name in names}
+
+
+def refine_lines(atoms: Atoms, result: Refinement) -> list[str]:
+    """The summary of `refine`."""
+    sigma = np.sqrt(np.square(atoms.arrays["position_sigma"]).sum(axis=1))
+    return [
+        f"R factor {result.r_factor_before:.3f} -> {result.r_factor_after:.3f}; moved by {result.rms_shift:.3f} Å",
+        f"{len(atoms):,} atoms: {result.n_added:,} added, {result.n_dropped:,} dropped",
+        f"median standard error of a position {100 * np.median(sigma):.1f} pm",
+    ]
+
+
+def edit_keys(atoms: Atoms, result: EditLog) -> dict[str, Any]:
+    """Keys of `edit`."""
+    symbols, counts = np.unique(np.asarray(atoms.symbols, dtype=np.str_), return_counts=True)
+    composition = dict(zip(symbols.tolist(), counts.tolist(), strict=True))
+    return {"n_atoms": len(atoms), "composition": composition, **result.counts, "changes": result.changes}
+
+
+def edit_lines(atoms: Atoms, result: EditLog) -> list[str]:
+    """The summary of `edit`."""
+    listed = ", ".join(f"{n:,} x {action}" for action, n in result.counts.items() if n)
+    return [f"{len(atoms):,} atoms; {listed or 'no corrections: the atoms are as they were before `edit`'}"]
+
+
+def verify_keys(result: Verification) -> dict[str, Any]:
+    """Keys of `verify`."""
+    names = ("rmsd", "fraction_identified", "n_matched", "n_missed", "n_false", "rmsd_of", "shift", "radius")
+    profile = {name: getattr(result.profile, name) for name in ("depth", "n_atoms", "fraction_identified", "rmsd")}
+    return {
+        "method": result.method,
+        **{name: getattr(result.match, name) for name in names},
+        "r_factor": result.r_factor,
+        "orientation": result.orientation,
+        "profile": profile,
+        "images": None if result.images is None else dataclasses.asdict(result.images),
+    }
+
+
+def verify_lines(result: Verification) -> list[str]:
+    """The summary of `verify`."""
+    match = result.match
+    listed = ", ".join(f"{kind} {100 * rmsd:.1f}" for kind, rmsd in match.rmsd_of.items())
+    against = "the known model" if result.method == "truth" else "the model, found again in its simulated images"
+    lines = [
+        f"against {against}: {100 * match.fraction_identified:.2f} % identified, {match.n_matched:,} matched, "
+        f"{match.n_missed:,} missed, {match.n_false:,} false (within {match.radius:g} Å)",
+        f"rmsd {100 * match.rmsd:.1f} pm ({listed})",
+    ]
+    if result.images is not None:
+        images = result.images
+        lines.append(
+            f"{len(images.images)} images, source {images.source_size:.2f} Å: R factor {images.r_factor.mean():.3f} "
+            f"with multiple scattering, {images.r_factor_linear.mean():.3f} linear; correlation "
+            f"{images.correlation.mean():.4f} and {images.correlation_linear.mean():.4f}"
+        )
+    return lines if np.isnan(result.r_factor) else [*lines, f"R factor of the images {result.r_factor:.3f}"]

@@ -1,0 +1,212 @@
+"""The verbs from images to atoms: load, call, save, summarize; what they load is found in `recon_projects`."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aet2dft.cli.framework import Outcome, Step, verb
+
+Images = Annotated[
+    Path, typer.Argument(help="Images: mat, npy, npz, mrc, tif, emd, h5; or a project.", show_default=False)
+]
+Density = Annotated[
+    Path, typer.Argument(help="Project (run.h5) or a volume: mrc, mat, npy, npz, tif, h5.", show_default=False)
+]
+Project = Annotated[Path, typer.Argument(help="Project (run.h5).", show_default=False)]
+Model = Annotated[Path, typer.Argument(help="Project (run.h5) or a file of atoms.", show_default=False)]
+
+
+@verb()
+def reconstruct(step: Step, source: Images) -> Outcome:
+    """Volume from aligned images and their tilt angles, with R factors of fitted and left-out images."""
+    from aet2dft.cli.recon_projects import checkpoint_of, is_to_check, results, series_and_project, support_of
+    from aet2dft.cli.recon_summaries import plan_keys, plan_lines, reconstruct_keys, reconstruct_lines
+    from aet2dft.memory import require_disk
+    from aet2dft.recon.calibration import moved
+    from aet2dft.recon.conventions import ConventionCheck, check_conventions
+    from aet2dft.recon.footprint import disk_bytes
+    from aet2dft.recon.preparation import plan
+    from aet2dft.recon.reconstruction import Reconstruction
+    from aet2dft.recon.reconstruction import reconstruct as make
+    from aet2dft.recon.tilt_series import TiltSeries, Volume
+
+    series, project = series_and_project(step, source)
+    support, model = support_of(step, series)
+    planned = plan(series, step.settings, support)
+    require_disk(disk_bytes(planned), project, f"{planned.algorithm} on {planned.shape} voxels")
+    if step.dry_run:
+        data = plan_keys(planned)
+        return Outcome(data=data, lines=plan_lines(data), output=project, source=source)
+
+    checks: dict[str, type[Any]] = {"conventions": ConventionCheck} if is_to_check(step, series) else {}
+
+    def run() -> dict[str, Any]:
+        checked = {name: check_conventions(series) for name in checks}
+        step.warn(*(text for check in checked.values() for text in check.warnings))
+        kept = checkpoint_of(step, project)
+        with step.progress("iterations") as show:
+            volume, result = make(
+                series, step.settings, support=support, seed=step.common.seed, progress=show, checkpoint=kept
+            )
+        return {"series": moved(series, result.center_offset), "volume": volume, "result": result} | checked
+
+    kinds: dict[str, type[Any]] = {"series": TiltSeries, "volume": Volume, "result": Reconstruction} | checks
+    found = results(step, project, model, kinds, run)
+    return Outcome(data=reconstruct_keys(**found), lines=reconstruct_lines(**found), output=project, source=source)
+
+
+@verb()
+def trace(step: Step, source: Density) -> Outcome:
+    """Candidate atoms of a volume: its maxima, to a fraction of a voxel."""
+    from ase import Atoms
+
+    from aet2dft.cli.recon_projects import results, volume_and_project, volume_group
+    from aet2dft.cli.recon_summaries import trace_keys, trace_lines
+    from aet2dft.recon.peaks import Trace
+    from aet2dft.recon.peaks import trace as find
+
+    volume, project = volume_and_project(step, source)
+    if step.dry_run:
+        return Outcome(data={}, lines=[f"maxima of {volume.values.shape} voxels"], output=project, source=source)
+    with_volume = project != source or volume_group(source) == "trace"
+
+    def run() -> dict[str, Any]:
+        atoms, result = find(volume, step.settings)
+        return {"atoms": atoms, "result": result} | ({"volume": volume} if with_volume else {})
+
+    kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Trace}
+    found = results(step, project, volume.digest, kinds, run, with_volume=with_volume)
+    return Outcome(data=trace_keys(found["result"]), lines=trace_lines(found["result"]), output=project, source=source)
+
+
+@verb()
+def classify(step: Step, source: Model) -> Outcome:
+    """Species of candidates by how bright they are; what is too faint is no atom."""
+    from ase import Atoms
+
+    from aet2dft.atoms import digest
+    from aet2dft.cli.recon_projects import candidates_and_volume, results
+    from aet2dft.cli.recon_summaries import classify_keys, classify_lines
+    from aet2dft.recon.classification import Classification
+    from aet2dft.recon.classification import classify as tell
+
+    (atoms, volume, before), project = candidates_and_volume(step, source), step.output or source
+    if step.dry_run:
+        what = f"{len(atoms):,} candidates of `{before or source.name}`"
+        return Outcome(data={}, lines=[what], output=project, source=source)
+
+    def run() -> dict[str, Any]:
+        found, result = tell(atoms, volume, step.settings)
+        return {"atoms": found, "result": result}
+
+    kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Classification}
+    model = digest(atoms) if volume is None else f"{digest(atoms)} {volume.digest}"
+    found = results(step, project, model, kinds, run, keep=(before,), **{"from": before})
+    return Outcome(
+        data=classify_keys(found["result"]), lines=classify_lines(found["result"]), output=project, source=source
+    )
+
+
+@verb(reads=True)
+def refine(step: Step, source: Model) -> Outcome:
+    """Positions, heights and widths of atoms against the images; missed atoms are added, false ones dropped."""
+    from ase import Atoms
+
+    from aet2dft.atoms import digest
+    from aet2dft.cli.recon_projects import atoms_and_series, min_distance_of, notes_on_refining, results
+    from aet2dft.cli.recon_summaries import refine_keys, refine_lines
+    from aet2dft.recon.refinement import Refinement
+    from aet2dft.recon.refinement import refine as fit
+
+    atoms, series, before, with_series = atoms_and_series(step, source)
+    project = step.output or source
+    if step.dry_run:
+        what = f"{len(atoms):,} atoms of `{before or source.name}` against {series.n_images} images"
+        return Outcome(data={}, lines=[what], output=project, source=source)
+
+    nearest = min_distance_of(source)
+    most = step.settings.iterations * (step.settings.rounds + 2)
+    steps = itertools.count(1)
+
+    def run() -> dict[str, Any]:
+        step.warn(*notes_on_refining(series))
+        with step.progress("steps, at most") as show:
+            found, result = fit(
+                atoms,
+                series,
+                step.settings,
+                min_distance=nearest,
+                seed=step.common.seed,
+                progress=lambda _: show(min(next(steps), most), most),
+            )
+        return {"atoms": found, "result": result} | ({"series": series} if with_series else {})
+
+    kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Refinement}
+    model = f"{digest(atoms)} {series.digest}"
+    found = results(step, project, model, kinds, run, keep=(before,), with_series=with_series, **{"from": before})
+    return Outcome(
+        data=refine_keys(found["atoms"], found["result"]),
+        lines=refine_lines(found["atoms"], found["result"]),
+        output=project,
+        source=source,
+    )
+
+
+@verb()
+def edit(step: Step, source: Project) -> Outcome:
+    """Atoms added, removed, moved or relabeled by hand, line by line of a file; undone by running it without one."""
+    from ase import Atoms
+
+    from aet2dft.atoms import digest
+    from aet2dft.cli.recon_projects import atoms_of, edits_of, min_distance_of, results, step_edited
+    from aet2dft.cli.recon_summaries import edit_keys, edit_lines
+    from aet2dft.recon.edits import EditLog
+    from aet2dft.recon.edits import edit as correct
+
+    before, project = step_edited(source), step.output or source
+    atoms, (edits, file) = atoms_of(source, before), edits_of(step)
+    found, log = correct(atoms, edits, min_distance=min_distance_of(source))
+    records: dict[str, Any] = {"atoms": found, "result": log}
+    if not step.dry_run:
+        kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": EditLog}
+        model = f"{digest(atoms)} {file}"
+        extra = {"from": before, "edits": log.changes}
+        records = results(step, project, model, kinds, lambda: records, keep=(before,), **extra)
+    return Outcome(data=edit_keys(**records), lines=edit_lines(**records), output=project, source=source)
+
+
+@verb(reads=True)
+def verify(step: Step, source: Model) -> Outcome:
+    """A model against a known one, or found again in its own simulated images: missed, false and misplaced atoms."""
+    from ase import Atoms
+
+    from aet2dft.atoms import digest
+    from aet2dft.cli.recon_projects import results, to_verify, verification_plan
+    from aet2dft.cli.recon_summaries import verify_keys, verify_lines
+    from aet2dft.recon.verification import Verification
+    from aet2dft.recon.verification import verify as test
+
+    case, project = to_verify(step, source)
+    if step.dry_run:
+        data, lines = verification_plan(step, case)
+        return Outcome(data=data, lines=lines, output=project, source=source)
+    cache = None if project is None else project.with_suffix(f".{step.settings.method}")
+
+    def run() -> dict[str, Any]:
+        with step.progress("simulated images") as show:
+            found, result = test(settings=step.settings, seed=step.common.seed, cache=cache, progress=show, **case)
+        return {"atoms": found, "result": result}
+
+    if project is None:
+        found = run()
+    else:
+        known = [case[name] for name in ("atoms", "truth") if case[name] is not None]
+        kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Verification}
+        found = results(step, project, " ".join(map(digest, known)), kinds, run)
+    return Outcome(
+        data=verify_keys(found["result"]), lines=verify_lines(found["result"]), output=project, source=source
+    )

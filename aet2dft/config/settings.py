@@ -1,0 +1,54 @@
+"""What all settings share: their base, and how words of the command line become values."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _split(value: Any) -> Any:
+    """``"14,14,15"`` -> ``("14", "14", "15")``, one number -> one word; other values pass."""
+    if isinstance(value, int):
+        return (str(value),)
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """``"1=Fe,2=Pt"`` or ``("KEY=VALUE", ...)`` -> ``{KEY: VALUE}``; the values of a table become words."""
+    if isinstance(value, dict):
+        return {key: str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()}
+    if not isinstance(value, (str, list, tuple)):
+        return value
+    words = (value,) if isinstance(value, str) else value
+    parts = [part.strip().partition("=") for word in words for part in re.split(r",(?=[^,=]+=)", str(word))]
+    if lone := [key for key, equals, _ in parts if not equals]:
+        raise ValueError(f"{lone[0]!r} is not KEY=VALUE")
+    if twice := [key for key, n in Counter(key.strip() for key, _, _ in parts).items() if n > 1]:
+        raise ValueError(f"{twice[0]} is there twice")
+    return {key.strip(): text.strip() for key, _, text in parts}
+
+
+Edge = Annotated[int, Field(ge=1, le=1000)]
+Triple = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_split)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_split)]
+Interval = Annotated[tuple[float, float], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CommonSettings(Settings):
+    """What every verb takes."""
+
+    seed: int = Field(default=0, ge=0, description="Seed of random numbers.")
+    threads: int = Field(
+        default=1, ge=1, le=1024, description="Threads of numerical libraries; results do not depend on it."
+    )

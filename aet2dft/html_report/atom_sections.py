@@ -1,0 +1,270 @@
+"""The sections of the page about candidates, species, refined atoms, and how far they can be trusted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.html_report.figures import picture
+from aet2dft.html_report.parts import Picture, Section, Table, number, percent
+from aet2dft.html_report.residuals import Residuals, residual_picture
+from aet2dft.html_report.volume_section import slices_picture
+from aet2dft.recon.atom_rounds import Changes
+from aet2dft.recon.classification import Classification
+from aet2dft.recon.image_poses import rotation_matrices
+from aet2dft.recon.noise import noise_r_factor
+from aet2dft.recon.peaks import Trace
+from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.scattering import ImageComparison
+from aet2dft.recon.tilt_series import TiltSeries, Volume
+from aet2dft.recon.verification import Verification, model_images
+
+MAX_ROWS = 60
+"""Rows of a table."""
+
+
+def trace_section(result: Trace, foreign: Volume | None, atoms: Atoms | None, warnings: tuple[str, ...]) -> Section:
+    """What `trace` found; the slices are shown here where the volume came from elsewhere."""
+    return Section(
+        id="trace",
+        title="From the volume to candidates",
+        text=(
+            f"Of {result.n_candidates:,} maxima of the smoothed volume above {result.threshold:.3g} (strong ones are "
+            f"{result.strong:.3g} high), {result.n_atoms:,} are candidates: none is within {result.min_distance:g} Å "
+            f"of a stronger one. At 0.8 of that distance {result.n_closer:,} more would have stayed; where that is "
+            "many, look at the slices before trusting the number of atoms."
+        ),
+        warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
+        pictures=() if foreign is None else (slices_picture(foreign, atoms),),
+        tables=_rejected_maxima(result),
+    )
+
+
+def _rejected_maxima(result: Trace) -> tuple[Table, ...]:
+    counts = Counter(result.rejected.reasons.tolist())
+    if not counts:
+        return ()
+    rows = tuple((reason, f"{n:,}") for reason, n in counts.most_common())
+    return (Table(title="Maxima that are no candidates", header=("reason", "number"), rows=rows),)
+
+
+def classify_section(atoms: Atoms, result: Classification, warnings: tuple[str, ...]) -> Section:
+    """What `classify` told apart."""
+    from aet2dft.plot.matches import plot_intensity_histogram
+
+    listed = ", ".join(f"{n:,} {symbol}" for symbol, n in result.composition.items())
+    low, high = (number(value) for value in result.drift)
+    return Section(
+        id="classify",
+        title="From candidates to species",
+        text=(
+            f"The intensities of the candidates form {len(result.means)} populations: {listed}; {result.n_rejected:,} "
+            f"candidates are no atoms. The brightness of the surroundings, {low} to {high} of the average, was taken "
+            f"out first; {result.n_moved:,} candidates changed their class by that. The mean confidence is "
+            f"{percent(result.mean_confidence, 2)}."
+        ),
+        warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
+        pictures=(
+            picture(
+                plot_intensity_histogram(atoms, result),
+                name="intensities",
+                alt="Histogram of the intensities by class, the populations that were fitted, and their boundaries.",
+                caption=(
+                    f"Intensities of {len(atoms) + result.n_rejected:,} candidates by class; the thin line: the "
+                    "populations; dashed: where two are equally dense. Look for a class that its curve does not "
+                    "follow, and for classes that run into each other."
+                ),
+            ),
+        ),
+        tables=(_populations(result),),
+    )
+
+
+def _populations(result: Classification) -> Table:
+    names = ("no atom",) * int(result.has_non_atoms) + result.species
+    rows = tuple(
+        (name, f"{mean:.4g}", f"{sigma:.3g}", percent(float(weight)))
+        for name, mean, sigma, weight in zip(names, result.means, result.sigmas, result.weights, strict=True)
+    )
+    listed = ", ".join(f"{k}: {number(value, 0)}" for k, value in sorted(result.information.items()))
+    header = ("class", "mean", "standard deviation", "share of the candidates")
+    note = f"Bayes' information criterion by the number of populations (lowest is best): {listed}."
+    return Table(title="Populations", header=header, rows=rows, note=note)
+
+
+def refine_section(series: TiltSeries | None, atoms: Atoms, result: Refinement, warnings: tuple[str, ...]) -> Section:
+    """What `refine` fitted."""
+    sigma = np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
+    free = "" if np.isnan(result.r_free) else f", {number(result.r_free, 3)} for images that were held out"
+    return Section(
+        id="refine",
+        title="Atoms against the images",
+        text=(
+            "Positions and heights of all atoms, and a width for each species, were fitted together to the images, "
+            f"weighted with the noise of their pixels. The R factor went from {number(result.r_factor_before, 3)} to "
+            f"{number(result.r_factor_after, 3)}{free}. Atoms added: {result.n_added:,}; dropped: "
+            f"{result.n_dropped:,}; the others moved by {number(100 * result.rms_shift, 1)} pm (rms). The "
+            f"median standard error of a position is {number(100 * float(np.median(sigma)), 1)} pm."
+        ),
+        warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
+        pictures=_refine_pictures(series, atoms, result),
+        tables=(_species_table(atoms, result), *_change_table(result.changes)),
+    )
+
+
+def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement) -> tuple[Picture, ...]:
+    from aet2dft.plot.convergence import plot_refinement
+
+    history = picture(
+        plot_refinement(result),
+        name="refinement",
+        alt="R factor of fitted and held-out images against the steps of the refinement.",
+        caption=(
+            f"{len(result.history)} steps; the last ones fit all images. R factors of held-out images that rise while "
+            "the others fall mean that atoms were added to explain noise."
+        ),
+    )
+    return (history,) if series is None else (history, _atom_images(series, atoms, result))
+
+
+def _atom_images(series: TiltSeries, atoms: Atoms, result: Refinement) -> Picture:
+    return residual_picture(
+        atom_residuals(series, atoms, result),
+        name="atom-images",
+        caption=(
+            f"R factor of the atoms, n = {series.n_images} images. Points well above the line of noise alone are "
+            "images that the model does not explain: zone axes, drift, a wrong angle."
+        ),
+        look_for="Look for atoms in the differences.",
+    )
+
+
+def atom_residuals(series: TiltSeries, atoms: Atoms, result: Refinement) -> Residuals:
+    """Images of the refined atoms, shifted and turned where that was fitted, beside the measured ones."""
+    from aet2dft.plot.tilt_images import typical_images
+
+    which = typical_images(result.r_factor_per_image)
+    turned = np.swapaxes(rotation_matrices(np.radians(result.rotations)), 1, 2) @ series.rotations
+    three = replace(series, rotations=turned, center=series.center + result.shifts).subset(which)
+    scale, ground = (values[which, None, None].astype(np.float32) for values in (result.scale, result.background))
+    return Residuals(
+        series=series,
+        r_factor=result.r_factor_per_image,
+        noise=noise_r_factor(series.projections),
+        measured=three.projections,
+        calculated=scale * model_images(atoms, three) + ground,
+        held_out=result.held_out,
+    )
+
+
+def _species_table(atoms: Atoms, result: Refinement) -> Table:
+    symbols, sigma = np.asarray(atoms.symbols), 100 * np.asarray(atoms.arrays["position_sigma"])
+    rows = tuple(
+        (
+            symbol,
+            f"{int((symbols == symbol).sum()):,}",
+            number(width, 3),
+            *(number(float(np.median(sigma[symbols == symbol, axis])), 1) for axis in range(3)),
+        )
+        for symbol, width in result.widths.items()
+        if (symbols == symbol).any()
+    )
+    header = ("species", "atoms", "width (Å)", "σx (pm)", "σy (pm)", "σz (pm)")
+    note = "Width: standard deviation of the image of an atom. σ: median standard error of a position."
+    return Table(title="Species", header=header, rows=rows, note=note)
+
+
+def _change_table(changes: Changes) -> list[Table]:
+    """Atoms that were added or dropped, those with the weakest evidence first: they are the ones to look at."""
+    n = len(changes.rounds)
+    if not n:
+        return []
+    weakest = np.argsort(np.abs(changes.gains), kind="stable")[:MAX_ROWS]
+    rows = tuple(
+        (
+            str(changes.actions[k]),
+            str(int(changes.rounds[k])),
+            *(number(float(value)) for value in changes.positions[k]),
+            f"{changes.heights[k]:.3g}",
+            number(float(changes.gains[k]), 1),
+            f"{int(changes.n_images[k])}",
+        )
+        for k in weakest
+    )
+    header = ("change", "round", "x (Å)", "y (Å)", "z (Å)", "height", "fall of χ²/2 with it", "images better with it")
+    shown = f"The {MAX_ROWS} of {n:,} with the weakest evidence." if n > MAX_ROWS else "Weakest evidence first."
+    return [Table(title="Atoms added and dropped", header=header, rows=rows, note=shown, folded=n > 12)]
+
+
+def verify_section(found: Atoms | None, result: Verification, warnings: tuple[str, ...]) -> Section:
+    """What `verify` compared."""
+    from aet2dft.plot.matches import plot_verification
+
+    match, known = result.match, result.method == "truth"
+    against = "a known model" if known else f"what the same steps find in images of the model ({result.method})"
+    limit = "" if known else " It is an upper bound: what such images do not contain, the check cannot find."
+    pictures: tuple[Picture, ...] = ()
+    if found is not None:
+        pictures = (
+            picture(
+                plot_verification(found, result),
+                name="verification",
+                alt="Histogram of the distances of matched atoms, and fraction identified and rmsd against depth.",
+                caption=(
+                    f"{match.n_matched:,} pairs within {match.radius:g} Å. The rmsd falls where weak atoms are "
+                    "missed: read it together with the atoms that were not found. Look for a surface that is worse "
+                    "than the inside."
+                ),
+            ),
+        )
+    return Section(
+        id="verify",
+        title="How far the atoms can be trusted",
+        text=(
+            f"The atoms were compared with {against}: {percent(match.fraction_identified, 2)} are found with the right "
+            f"species, {match.n_missed:,} are missed, {match.n_false:,} are false, and matched ones are "
+            f"{number(100 * match.rmsd, 1)} pm apart (rmsd).{limit}"
+        ),
+        warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
+        pictures=pictures,
+        tables=(_match_table(result), *_scattering_table(result.images)),
+    )
+
+
+def _match_table(result: Verification) -> Table:
+    match = result.match
+    rows = [
+        ("atoms of the reference", f"{match.n_reference:,}"),
+        ("found with the right species", f"{match.n_right:,}"),
+        ("matched, whatever the species", f"{match.n_matched:,}"),
+        ("missed", f"{match.n_missed:,}"),
+        ("false", f"{match.n_false:,}"),
+        ("rmsd (pm)", number(100 * match.rmsd, 1)),
+        *((f"rmsd of {symbol} (pm)", number(100 * rmsd, 1)) for symbol, rmsd in match.rmsd_of.items()),
+        *((f"rms along {axis} (pm)", number(100 * value, 1)) for axis, value in _by_axis(match.differences)),
+        ("common shift (Å)", ", ".join(number(float(value), 3) for value in match.shift)),
+        ("R factor of the images", number(result.r_factor, 3)),
+    ]
+    return Table(title="Match", header=("quantity", "value"), rows=tuple(rows))
+
+
+def _scattering_table(images: ImageComparison | None) -> list[Table]:
+    """Measured images against those with multiple scattering, the worst first."""
+    if images is None:
+        return []
+    worst = np.argsort(-images.r_factor, kind="stable")[:MAX_ROWS]
+    columns = (images.r_factor, images.r_factor_linear, images.correlation, images.correlation_linear)
+    rows = tuple((str(images.images[k]), *(number(float(values[k]), 3) for values in columns)) for k in worst)
+    header = ("image", "R", "R, linear", "correlation", "correlation, linear")
+    note = f"Source size {number(images.source_size)} Å, where the simulated images fit the measured ones best."
+    return [Table(title="Images with multiple scattering", header=header, rows=rows, note=note, folded=len(rows) > 8)]
+
+
+def _by_axis(differences: NDArray[np.float64]) -> list[tuple[str, float]]:
+    if not len(differences):
+        return []
+    return [("xyz"[axis], float(np.sqrt(np.square(differences[:, axis]).mean()))) for axis in range(3)]

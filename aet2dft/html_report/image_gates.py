@@ -1,0 +1,83 @@
+"""Quality gates between images and atoms. Every limit stands in `LIMITS`, once."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.atoms import neighbor_distances
+from aet2dft.html_report.parts import Gate, level_of, number, percent
+from aet2dft.html_report.tomography import Fit, Tomography, last_fit
+from aet2dft.recon.refinement import BAD_IMAGE
+from aet2dft.recon.verification import Verification
+
+LIMITS = {
+    "unexplained": (0.15, 0.3),
+    "identified": (0.99, 0.95),
+    "short": (0.0, 0.001),
+    "images": (0.0, 0.1),
+}
+"""Where good becomes fair and fair becomes poor."""
+
+
+def image_gates(tomography: Tomography, atoms: Atoms | None) -> tuple[Gate, ...]:
+    """All checks that apply."""
+    found = []
+    if (fit := last_fit(tomography)) is not None:
+        found += _fit(fit)
+    if tomography.refinement is not None:
+        found.append(_images(tomography.refinement.r_factor_per_image))
+    if tomography.verification is not None:
+        found.append(_identified(tomography.verification))
+    if tomography.min_distance is not None and atoms is not None and len(atoms) > 1:
+        found.append(_bonds(atoms, tomography.min_distance))
+    return tuple(found)
+
+
+def unexplained(r_factor: float, noise: float) -> float:
+    """Part of an R factor that noise does not explain; deviations that know nothing of each other add in squares."""
+    return float(np.sqrt(max(0.0, r_factor**2 - noise**2)))
+
+
+def _fit(fit: Fit) -> list[Gate]:
+    """R factors of fitted and of left-out images, each against what noise alone gives."""
+    noise, found = float(fit.noise.mean()), []
+    for name, value in (("R factor", fit.r_factor), ("left out", fit.r_free)):
+        if value is None:
+            continue
+        rest = unexplained(value, noise)
+        of = f"of the {fit.model}" if name == "R factor" else "for images that were left out"
+        reason = (
+            f"{number(value, 3)} {of}; noise alone gives about {number(noise, 3)}, which leaves {number(rest, 3)} "
+            "unexplained"
+        )
+        found.append(Gate(name=name, level=level_of(rest, LIMITS["unexplained"]), reason=reason))
+    return found
+
+
+def _images(r_factor: NDArray[np.float64]) -> Gate:
+    bad = int((r_factor > BAD_IMAGE * np.median(r_factor)).sum())
+    reason = f"{bad} of {len(r_factor)} have an R factor above {BAD_IMAGE:g} times the median"
+    return Gate(name="images", level=level_of(bad / len(r_factor), LIMITS["images"]), reason=reason)
+
+
+def _identified(result: Verification) -> Gate:
+    match, against = result.match, "a known model" if result.method == "truth" else "simulated images of the model"
+    return Gate(
+        name="identified",
+        level=level_of(match.fraction_identified, LIMITS["identified"]),
+        reason=(
+            f"{percent(match.fraction_identified, 2)} against {against}, {match.n_false:,} false, rmsd "
+            f"{number(100 * match.rmsd, 1)} pm"
+        ),
+    )
+
+
+def _bonds(atoms: Atoms, min_distance: float) -> Gate:
+    nearest = neighbor_distances(atoms)[0]
+    short = int((nearest < min_distance).sum())
+    reason = (
+        f"{short:,} atoms are nearer than {min_distance:g} Å to another; the shortest bond is {nearest.min():.2f} Å"
+    )
+    return Gate(name="bonds", level=level_of(short / len(atoms), LIMITS["short"]), reason=reason)

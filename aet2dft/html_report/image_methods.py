@@ -1,0 +1,98 @@
+"""The sentences of the Methods paragraph about images, volume and the atoms found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from aet2dft.html_report.parts import number, percent
+from aet2dft.html_report.tomography import Tomography
+from aet2dft.recon.classification import Classification
+from aet2dft.recon.reconstruction import Reconstruction
+from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.verification import Verification
+
+_ALGORITHMS = {
+    "lsq": "accelerated projected gradients on the least-squares misfit of the images [Beck2009]",
+    "resire": "projected gradients on the least-squares misfit of the images",
+    "genfire": "GENFIRE [Pryor2017]",
+    "sirt": "the simultaneous iterative reconstruction technique",
+    "sart": "the simultaneous algebraic reconstruction technique",
+    "tv": "accelerated projected gradients on the least-squares misfit and the total variation [Beck2009]",
+    "est": "equal-slope tomography on a pseudo-polar grid",
+    "fbp": "weighted back-projection",
+}
+
+
+def image_methods(tomography: Tomography, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Sentences of the verbs between images and atoms that ran, with citations as keys in brackets."""
+    t, found = tomography, []
+    if t.series is not None and t.reconstruction is not None:
+        found.append(_reconstruction(t.series, t.reconstruction, settings.get("reconstruct", {})))
+    if t.trace is not None:
+        smoothing = settings.get("trace", {}).get("smoothing")
+        smoothed = f" of the density, smoothed with a Gaussian of σ = {smoothing:g} Å," if smoothing else ""
+        found.append(
+            f"Candidate atoms are the maxima{smoothed} that lie no nearer than {t.trace.min_distance:g} Å to a "
+            f"stronger one (n = {t.trace.n_atoms:,}), each fitted with a local quadratic."
+        )
+    if t.classification is not None:
+        found.append(_classification(t.classification))
+    if t.refinement is not None:
+        found.append(_refinement(t.refinement))
+    if t.verification is not None:
+        found.append(_verification(t.verification))
+    return found
+
+
+def _reconstruction(series: TiltSeries, result: Reconstruction, settings: Mapping[str, Any]) -> str:
+    low, high = number(float(series.tilt_angles.min()), 1), number(float(series.tilt_angles.max()), 1)
+    how = _ALGORITHMS.get(result.algorithm, result.algorithm)
+    named = {"positivity": settings.get("positivity", True), "a support": result.support_fraction < 1}
+    constraints = " and ".join(name for name, holds in named.items() if holds) or "no constraint"
+    free = ""
+    if result.trial is not None and result.r_free is not None:
+        n = len(result.trial.held_out)
+        free = f", {number(result.r_free, 3)} for {n} images that were left out of a trial [Brunger1992]"
+    return (
+        f"{series.n_images} images with tilts from {low} to {high}° and pixels of {series.pixel_size:.4g} Å were "
+        f"reconstructed by {how} with {constraints} ({result.iterations:,} iterations; R = "
+        f"{number(result.r_factor, 3)}{free})."
+    )
+
+
+def _classification(result: Classification) -> str:
+    what = "fitted heights" if result.method == "height" else "integrated intensities"
+    return (
+        f"Species were told apart by a mixture of Gaussians of their {what}, after slow changes of brightness across "
+        "the particle were taken out, with the number of populations from the information criterion [Schwarz1978]; "
+        f"{result.n_rejected:,} candidates were rejected as too faint (mean confidence "
+        f"{percent(result.mean_confidence, 2)})."
+    )
+
+
+def _refinement(result: Refinement) -> str:
+    widths = ", ".join(f"{symbol} {number(width, 2)} Å" for symbol, width in result.widths.items())
+    free = "" if np.isnan(result.r_free) else f" (held-out images {number(result.r_free, 3)})"
+    return (
+        "Positions and heights of all atoms, modelled as Gaussians, were refined together against the images by "
+        f"Gauss-Newton steps weighted with the noise (widths {widths}); {result.n_added:,} atoms were added from "
+        f"residual images and {result.n_dropped:,} dropped. The R factor is {number(result.r_factor_after, 3)}{free}."
+    )
+
+
+def _verification(result: Verification) -> str:
+    match = result.match
+    against = (
+        "a known model"
+        if result.method == "truth"
+        else f"{result.method} images of the model put through the same steps"
+    )
+    return (
+        f"Against {against}, {percent(match.fraction_identified, 2)} of {match.n_reference:,} atoms were identified "
+        f"with the right species, with an rmsd of {number(100 * match.rmsd, 1)} pm ({match.n_missed:,} missed, "
+        f"{match.n_false:,} false)."
+    )

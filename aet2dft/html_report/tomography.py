@@ -1,0 +1,114 @@
+"""What a project knows between images and atoms: one value, its sections in the order of the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.html_report.atom_sections import classify_section, refine_section, trace_section, verify_section
+from aet2dft.html_report.parts import Section
+from aet2dft.html_report.volume_section import reconstruct_section
+from aet2dft.recon.classification import Classification
+from aet2dft.recon.conventions import ConventionCheck
+from aet2dft.recon.noise import noise_r_factor
+from aet2dft.recon.peaks import Trace
+from aet2dft.recon.reconstruction import Reconstruction
+from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.tilt_series import TiltSeries, Volume
+from aet2dft.recon.verification import Verification
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tomography:
+    """Images, volume and atoms of a project, and the records of the verbs that made them; None where one did not."""
+
+    series: TiltSeries | None = None
+    """Images, with the rotation center where `reconstruct` took it."""
+    volume: Volume | None = None
+    """Density, reconstructed or foreign."""
+    reconstruction: Reconstruction | None = None
+    """Of `reconstruct`."""
+    conventions: ConventionCheck | None = None
+    """Of `reconstruct`, where the convention of the angles was checked."""
+    candidates: Atoms | None = None
+    """Atoms as `trace` left them."""
+    trace: Trace | None = None
+    """Of `trace`."""
+    classified: Atoms | None = None
+    """Atoms as `classify` left them."""
+    classification: Classification | None = None
+    """Of `classify`."""
+    refined: Atoms | None = None
+    """Atoms as `refine` left them."""
+    refinement: Refinement | None = None
+    """Of `refine`."""
+    found: Atoms | None = None
+    """Atoms that `verify` compared with the reference."""
+    verification: Verification | None = None
+    """Of `verify`."""
+
+    @property
+    def min_distance(self) -> float | None:
+        """Å: bonds below this are looked at; None where no atom was traced or refined."""
+        for record in (self.refinement, self.trace):
+            if record is not None:
+                return record.min_distance
+        return None
+
+
+NO_IMAGES = Tomography()
+"""Of a project that begins with atoms."""
+
+
+def tomography_sections(
+    tomography: Tomography, atoms: Atoms | None, warned: Mapping[str, tuple[str, ...]]
+) -> dict[str, Section]:
+    """Sections by verb, of those that ran; `atoms` of the last step are drawn into the slices."""
+    t, found = tomography, {}
+    if t.series is not None and t.volume is not None and t.reconstruction is not None:
+        found["reconstruct"] = reconstruct_section(
+            t.series, t.volume, t.reconstruction, t.conventions, atoms, warned.get("reconstruct", ())
+        )
+    if t.trace is not None:
+        foreign = t.volume if t.reconstruction is None else None
+        found["trace"] = trace_section(t.trace, foreign, atoms, warned.get("trace", ()))
+    if t.classified is not None and t.classification is not None:
+        found["classify"] = classify_section(t.classified, t.classification, warned.get("classify", ()))
+    if t.refined is not None and t.refinement is not None:
+        found["refine"] = refine_section(t.series, t.refined, t.refinement, warned.get("refine", ()))
+    if t.verification is not None:
+        found["verify"] = verify_section(t.found, t.verification, warned.get("verify", ()))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """How well the last model of a project, a volume or its atoms, explains the images."""
+
+    model: str
+    """What was compared: ``volume`` or ``atoms``."""
+    r_factor: float
+    """R factor of the images."""
+    r_free: float | None
+    """R factor of images that were left out."""
+    noise: NDArray[np.float64]
+    """(n,): R factor of every image that a true model would have."""
+
+
+def last_fit(tomography: Tomography) -> Fit | None:
+    """R factors of the atoms where they were refined, else of the volume; None without images."""
+    series, refined, volume = tomography.series, tomography.refinement, tomography.reconstruction
+    if series is None:
+        return None
+    if refined is not None:
+        free = refined.r_free if np.isfinite(refined.r_free) else None
+        noise = noise_r_factor(series.projections)
+        return Fit(model="atoms", r_factor=refined.r_factor_after, r_free=free, noise=noise)
+    if volume is None:
+        return None
+    noise = noise_r_factor(series.projections, volume.background)
+    return Fit(model="volume", r_factor=volume.r_factor, r_free=volume.r_free, noise=noise)

@@ -1,0 +1,212 @@
+"""The section of the page about the volume and the images that it was made from."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.html_report.figures import picture
+from aet2dft.html_report.parts import Picture, Section, Table, number, percent
+from aet2dft.html_report.residuals import Residuals, residual_picture
+from aet2dft.recon.columns import centered_columns
+from aet2dft.recon.conventions import ConventionCheck
+from aet2dft.recon.metrics import ShellCorrelation
+from aet2dft.recon.noise import noise_r_factor
+from aet2dft.recon.projector import project_volume
+from aet2dft.recon.reconstruction import Reconstruction
+from aet2dft.recon.tilt_series import TiltSeries, Volume
+
+MAX_ROWS = 400
+"""Images in the table."""
+MAX_CONVENTIONS = 8
+"""Conventions in theirs."""
+
+
+def reconstruct_section(
+    series: TiltSeries,
+    volume: Volume,
+    result: Reconstruction,
+    conventions: ConventionCheck | None,
+    atoms: Atoms | None,
+    warnings: tuple[str, ...],
+) -> Section:
+    """What `reconstruct` made; `atoms` of a later verb are drawn into the slices."""
+    return Section(
+        id="reconstruct",
+        title="From images to a volume",
+        text=_text(series, volume, result),
+        warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
+        pictures=(slices_picture(volume, atoms), *_record_pictures(series, result), _images(series, volume, result)),
+        tables=(_quality(series, result), *_convention_table(conventions), _image_table(series, result)),
+    )
+
+
+def slices_picture(volume: Volume, atoms: Atoms | None) -> Picture:
+    """Slices of a volume with the atoms of the last step."""
+    from aet2dft.plot.slices import plot_slices
+
+    rings = "" if atoms is None else f" Rings: those of {len(atoms):,} atoms that lie within 0.7 Å of the slice."
+    shape = " × ".join(map(str, volume.values.shape))
+    return picture(
+        plot_slices(volume, atoms),
+        name="slices",
+        alt="Three orthogonal slices through the middle of the volume, atoms as rings.",
+        caption=(
+            f"Slices near the middle of the density, {shape} voxels of {volume.voxel_size:.4g} Å, smoothed with σ = "
+            f"0.3 Å.{rings} Look for bright spots without a ring, rings without a spot, and spots drawn out along the "
+            "missing wedge."
+        ),
+    )
+
+
+def _text(series: TiltSeries, volume: Volume, result: Reconstruction) -> str:
+    shape = " × ".join(map(str, series.projections.shape[1:]))
+    axis = "about one tilt axis" if series.is_single_axis else "with three Euler angles each"
+    low, high = float(series.tilt_angles.min()), float(series.tilt_angles.max())
+    where = f"The density is zero outside a support of {percent(result.support_fraction)} of the voxels."
+    if result.support_fraction == 1:
+        where = "There is no support: the object fills the box."
+    return (
+        f"{series.n_images} images of {shape} pixels of {series.pixel_size:.4g} Å, {axis}, tilts {number(low, 1)} to "
+        f"{number(high, 1)}° (widest gap {number(_widest_gap(series.tilt_angles), 1)}°), became a volume of "
+        f"{' × '.join(map(str, volume.values.shape))} voxels by {result.algorithm} ({result.reason}). {where} A tilt "
+        "series cannot tell a particle from its mirror image if the sign of its tilts is wrong."
+    )
+
+
+def _widest_gap(tilt_angles: NDArray[np.float64]) -> float:
+    """Degrees between two neighboring tilts; an image and the one from behind are the same."""
+    folded = np.sort(np.mod(tilt_angles, 180.0))
+    return float(np.diff(folded, append=folded[0] + 180.0).max())
+
+
+def _record_pictures(series: TiltSeries, result: Reconstruction) -> list[Picture]:
+    from aet2dft.plot.convergence import plot_convergence, plot_coverage, plot_fsc
+
+    found = [
+        picture(
+            plot_convergence(result),
+            name="convergence",
+            alt="Misfit and R factor of left-out images against the iteration.",
+            caption=(
+                f"{result.iterations:,} iterations: {result.reason}. Where the R factor of left-out images turns up "
+                "again, further iterations fit noise."
+            ),
+        )
+    ]
+    if result.fsc is not None:
+        found.append(
+            picture(
+                plot_fsc(result.fsc),
+                name="fsc",
+                alt="Fourier shell correlation of volumes from two halves of the images.",
+                caption=(
+                    "Volumes from every other image agree to this resolution; each half has half of the images and "
+                    "wider gaps, so that the whole series resolves more. A curve that does not fall means that the "
+                    "halves share something: a support, or an error of the geometry."
+                ),
+            )
+        )
+    found.append(
+        picture(
+            plot_coverage(result.coverage),
+            name="coverage",
+            alt="Map of the frequencies that images measure, and the completeness of every shell.",
+            caption=(
+                f"Frequencies within half a reciprocal voxel of one of {series.n_images} images: a matter of the "
+                "tilts alone. Atoms are drawn out, and their positions least certain, along the direction of the "
+                "missing wedge."
+            ),
+        )
+    )
+    return found
+
+
+def _images(series: TiltSeries, volume: Volume, result: Reconstruction) -> Picture:
+    from aet2dft.plot.tilt_images import typical_images
+
+    which = typical_images(result.r_factor_per_image)
+    seen = centered_columns(series.subset(which))
+    bright = result.image_scale if result.equalized else np.ones(series.n_images)
+    level, scale = (values[which, None, None].astype(np.float32) for values in (result.background, bright))
+    residuals = Residuals(
+        series=series,
+        r_factor=result.r_factor_per_image,
+        noise=noise_r_factor(series.projections, result.background),
+        measured=(seen.projections - level) / scale,
+        calculated=np.float32(result.scale) * project_volume(seen, volume.values),
+    )
+    return residual_picture(
+        residuals,
+        name="volume-images",
+        caption=(
+            f"R factor of the volume, n = {series.n_images} images. A volume can fit noise, so that it lies below the "
+            "line of noise alone."
+        ),
+        look_for="Look for structure in the differences: a particle that shows there is not explained.",
+    )
+
+
+def _quality(series: TiltSeries, result: Reconstruction) -> Table:
+    noise = float(noise_r_factor(series.projections, result.background).mean())
+    rows = [
+        ("R factor of all images", number(result.r_factor, 3)),
+        ("that noise alone gives, about", number(noise, 3)),
+    ]
+    for name, value in (
+        ("R factor of left-out images", result.r_free),
+        ("R factor of the measured frequencies", result.r_fourier),
+        ("R factor of withheld frequencies", result.r_free_fourier),
+    ):
+        if value is not None:
+            rows.append((name, number(value, 3)))
+    if result.trial is not None:
+        rows.append(("images left out", ", ".join(map(str, result.trial.held_out.tolist()))))
+    if result.fsc is not None:
+        rows += [(f"resolution of halves at {level:g} (Å)", _resolution(result.fsc, level)) for level in (0.143, 0.5)]
+    if np.isfinite(result.image_scale).all():
+        low, high = (number(float(value), 3) for value in (result.image_scale.min(), result.image_scale.max()))
+        rows.append(("brightness of the images", f"{low} to {high}, {'made equal' if result.equalized else 'kept'}"))
+    rows += [
+        ("rotation center moved by (pixels)", number(result.center_offset, 2)),
+        ("frequencies not measured", percent(result.coverage.missing_fraction)),
+        ("grid of the transforms", " × ".join(map(str, result.grid_shape))),
+        ("seconds per iteration", number(result.seconds_per_iteration, 2)),
+    ]
+    return Table(title="Quality", header=("quantity", "value"), rows=tuple(rows))
+
+
+def _convention_table(check: ConventionCheck | None) -> list[Table]:
+    """R factors of the ways to read the angles, the best ones first."""
+    if check is None:
+        return []
+    best = np.argsort(check.r_factor, kind="stable")[:MAX_CONVENTIONS]
+    rows = tuple(
+        (check.names[k], number(float(check.r_factor[k]), 3), percent(float(check.fits_better[k]), 0)) for k in best
+    )
+    verdict = {
+        "as_given": "The convention that was given fits best.",
+        "another": "Another convention fits better than the one that was given.",
+        "undecided": "The images do not decide between the conventions.",
+    }[check.verdict]
+    alike = ", ".join(check.indistinguishable)
+    note = f"{verdict} On images binned {check.binning}-fold." + (f" No image can tell from it: {alike}." * bool(alike))
+    header = ("convention", "R factor", "images that it fits better")
+    return [Table(title="Conventions of the angles", header=header, rows=rows, note=note, folded=check.best == 0)]
+
+
+def _resolution(shells: ShellCorrelation, level: float) -> str:
+    """Å; where the correlation never falls below the level, the last shell is said to be beyond it."""
+    below = bool((shells.correlation < level).any())
+    return f"{'' if below else 'better than '}{number(shells.resolution(level))}"
+
+
+def _image_table(series: TiltSeries, result: Reconstruction) -> Table:
+    rows = tuple(
+        (str(k), number(float(series.tilt_angles[k]), 2), number(float(result.r_factor_per_image[k]), 3))
+        for k in range(min(series.n_images, MAX_ROWS))
+    )
+    note = f"The first {MAX_ROWS} of {series.n_images:,}." if series.n_images > MAX_ROWS else ""
+    header = ("image", "tilt (degrees)", "R factor")
+    return Table(title="Images", header=header, rows=rows, texts=(), note=note, folded=True)

@@ -1,0 +1,85 @@
+"""How much memory and disk this process can still take; predictions are made by those who need it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import shutil
+from pathlib import Path
+
+from aet2dft.errors import ResourceError
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+_MAPPED = Path("/proc/self/status")
+
+
+def free_memory() -> float:
+    """Bytes that machine, container and limits of the process still allow; infinite where nobody says."""
+    free = _number(_MEMINFO, "MemAvailable:") * 1024
+    # what a container only caches in memory it gives back
+    used = _number(_CGROUP / "memory.current") - _number(_CGROUP / "memory.stat", "inactive_file")
+    if math.isfinite(used):
+        free = min(free, _number(_CGROUP / "memory.max") - used)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        free = min(free, limit - _number(_MAPPED, "VmSize:") * 1024)
+    return free
+
+
+def require_memory(needed: float, what: str, remedies: str) -> None:
+    """Refuse work that does not fit.
+
+    Parameters
+    ----------
+    needed : float
+        Bytes.
+    what : str
+        What needs them.
+    remedies : str
+        The cheapest ways to need less.
+
+    Raises
+    ------
+    ResourceError
+        If fewer are free.
+    """
+    free = free_memory()
+    if needed > free:
+        raise ResourceError(
+            f"{what} needs {needed / 1e9:.2f} GB and {max(free, 0.0) / 1e9:.2f} GB are free; {remedies}"
+        )
+
+
+def require_disk(needed: float, target: Path, what: str) -> None:
+    """Refuse to start what could not be written.
+
+    Parameters
+    ----------
+    needed : float
+        Bytes.
+    target : Path
+        File that they go to; its folder exists.
+    what : str
+        What needs them.
+
+    Raises
+    ------
+    ResourceError
+        If fewer are free.
+    """
+    free = shutil.disk_usage(target.resolve().parent).free
+    if needed > free:
+        raise ResourceError(
+            f"{what} needs {needed / 1e9:.2f} GB for {target} and {free / 1e9:.2f} GB are free; "
+            "free space, choose another place with -o, or bin the images"
+        )
+
+
+def _number(path: Path, key: str = "") -> float:
+    """Number in a file of the kernel, after `key` where it has several; infinite if there is none."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return next(float(line.removeprefix(key).split()[0]) for line in lines if line.startswith(key))
+    except (OSError, ValueError, StopIteration):
+        return math.inf

@@ -1,0 +1,137 @@
+"""Measured images beside those of a model, and how well each is explained."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from numpy.typing import NDArray
+
+from aet2dft.plot import style
+from aet2dft.plot.style import Panels
+from aet2dft.recon.refinement import BAD_IMAGE
+
+_MAGNIFIED = 4
+"""Differences are drawn this many times stronger than the images."""
+_LAYOUT = "rabc\nrdef\nrghi"
+"""The R factors at the left, then a row per image: measured, calculated, difference."""
+
+
+def typical_images(r_factor: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Images (3,) with the smallest, the median and the largest R factor (n,)."""
+    order = np.argsort(r_factor, kind="stable")
+    return order[[0, len(order) // 2, -1]]
+
+
+@style.styled
+def plot_image_residuals(
+    tilt_angles: NDArray[np.float64],
+    r_factor: NDArray[np.float64],
+    measured: NDArray[np.float32],
+    calculated: NDArray[np.float32],
+    *,
+    pixel_size: float,
+    noise: NDArray[np.float64] | None = None,
+    held_out: NDArray[np.intp] | None = None,
+    ax: Panels | None = None,
+) -> Panels:
+    """R factor of every image, and measured, calculated and difference for the best, median and worst.
+
+    Parameters
+    ----------
+    tilt_angles, r_factor : ndarray, shape (n,)
+        Of all images; degrees.
+    measured, calculated : ndarray, shape (3, nx, ny)
+        The images that `typical_images` names, in one unit.
+    pixel_size : float
+        Å.
+    noise : ndarray, shape (n,), optional
+        R factor that noise alone gives (`aet2dft.recon.noise.noise_r_factor`).
+    held_out : ndarray, shape (m,), optional
+        Images that were not fitted.
+    ax : array of 10 Axes, optional
+        Where to draw: R factors, then the images row by row; default: a new figure.
+
+    Notes
+    -----
+    Images above 1.5 times the median R factor are flagged: zone axes, drift, wrong angles.
+    """
+    if ax is None:
+        figure = style.new_figure(style.PAGE, 4.2)
+        mosaic = figure.subplot_mosaic(_LAYOUT, width_ratios=(1.9, 1, 1, 1))
+        ax = np.array([mosaic[name] for name in "rabcdefghi"])
+    axes = style.panels(ax, 1, 10, height=4.2).ravel()
+    which = typical_images(r_factor)
+    plot_r_factors(tilt_angles, r_factor, noise=noise, held_out=held_out, ax=axes[0])
+    for k, letter in zip(which, "bmw", strict=True):
+        place = (tilt_angles[k], r_factor[k])
+        axes[0].annotate(letter, place, xytext=(0, 5), textcoords="offset points", fontsize=6.5)
+    names = ("best", "median", "worst")
+    for row, (image, model) in enumerate(zip(measured, calculated, strict=True)):
+        trio = axes[1 + 3 * row : 4 + 3 * row]
+        _image_row(trio, image, model)
+        k = int(which[row])
+        trio[0].set_ylabel(f"{names[row]}: image {k}\n{style.signed(tilt_angles[k])}°, R {r_factor[k]:.3f}", fontsize=7)
+    for panel, title in zip(axes[1:4], ("measured", "calculated", f"difference × {_MAGNIFIED}"), strict=True):
+        panel.set_title(title)
+    style.scale_bar(axes[7], unit=pixel_size)
+    return axes
+
+
+@style.styled
+def plot_r_factors(
+    tilt_angles: NDArray[np.float64],
+    r_factor: NDArray[np.float64],
+    *,
+    noise: NDArray[np.float64] | None = None,
+    held_out: NDArray[np.intp] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """R factor of every image against its tilt.
+
+    Parameters
+    ----------
+    tilt_angles, r_factor : ndarray, shape (n,)
+        Of all images; degrees.
+    noise : ndarray, shape (n,), optional
+        R factor that noise alone gives (`aet2dft.recon.noise.noise_r_factor`).
+    held_out : ndarray, shape (m,), optional
+        Images that were not fitted.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
+
+    Notes
+    -----
+    Images above 1.5 times the median R factor are flagged: zone axes, drift, wrong angles.
+    """
+    ax = style.single(ax)
+    order = np.argsort(tilt_angles, kind="stable")
+    bad = r_factor > BAD_IMAGE * np.median(r_factor)
+    ax.plot(tilt_angles[order], r_factor[order], "-", color=style.MUTED, linewidth=0.6)
+    ax.plot(tilt_angles[~bad], r_factor[~bad], "o", color=style.BLUE, markersize=3, label="image")
+    if bad.any():
+        label = f"above {BAD_IMAGE:g} × median"
+        ax.plot(tilt_angles[bad], r_factor[bad], "X", color=style.VERMILION, markersize=5, label=label)
+    if held_out is not None and held_out.size:
+        ax.plot(
+            tilt_angles[held_out], r_factor[held_out], "o", markerfacecolor="none", markeredgecolor=style.ORANGE,
+            markersize=7, label="held out",
+        )  # fmt: skip
+    if noise is not None:
+        ax.plot(tilt_angles[order], noise[order], "--", color=style.INK, linewidth=0.8, label="noise alone, about")
+    ax.set(xlabel="tilt (degrees)", ylabel="R factor")
+    low, high = ax.get_ylim()
+    ax.set_ylim(top=high + 0.3 * (high - low))
+    ax.legend(loc="upper right", ncols=2, fontsize=6.5)
+    return ax
+
+
+def _image_row(axes: Panels, measured: NDArray[np.float32], calculated: NDArray[np.float32]) -> None:
+    """Draw three pictures; the first two share one gray scale, the third is centered at zero."""
+    low, high = (float(v) for v in np.percentile(measured, (1, 99.8)))
+    span = high - low or 1.0
+    gray, signed = Normalize(low, low + span), Normalize(-span / _MAGNIFIED, span / _MAGNIFIED)
+    pictures = ((measured, "gray", gray), (calculated, "gray", gray), (measured - calculated, style.DIVERGING, signed))
+    for panel, (picture, colors, norm) in zip(axes, pictures, strict=True):
+        panel.imshow(picture.T, cmap=colors, norm=norm, origin="lower", interpolation="nearest")
+        style.bare(panel)

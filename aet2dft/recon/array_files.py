@@ -1,0 +1,176 @@
+"""Arrays of numbers in files of any known kind: what a file holds, and one of them, in the index order of the package.
+
+What an array means is decided in ``readers``; tables of angles are text or arrays.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft import hdf5
+from aet2dft.errors import Aet2dftError, InputError, ParseError
+from aet2dft.matlab import mat_array, mat_variables
+
+T = TypeVar("T")
+_NPY_HEADER = 1 << 16
+"""Bytes of a .npy file that are looked at; an honest header is shorter."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredArray:
+    """An array of a file that is not read yet."""
+
+    shape: tuple[int, ...]
+    """Its shape; the index of x comes before that of y."""
+    load: Callable[[], NDArray[Any]]
+    """Reads its values."""
+    pixel_size: float | None = None
+    """Å, where the file says it."""
+
+
+def stored_arrays(path: Path) -> dict[str, StoredArray]:
+    """Arrays of numbers of a file by their names.
+
+    Parameters
+    ----------
+    path : Path
+        ``.mat`` (5 and 7.3), ``.npy``, ``.npz``, ``.mrc``, ``.map``, ``.rec``, ``.tif``, ``.emd``, ``.h5``, ``.hdf5``.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, of another kind, or damaged.
+
+    Notes
+    -----
+    MATLAB files keep MATLAB's order of the indices. MRC files, whose x runs fastest, come with x first. NumPy and HDF5
+    files are as they are; pages of TIFF files are (page, row, column).
+    """
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {problem}; give a file of one of the kinds {', '.join(_KINDS)}")
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(f"{path}: is of no known kind; the kinds are {', '.join(_KINDS)}")
+    return _guarded(path, partial(kind, path))
+
+
+def _guarded(path: Path, read: Callable[[], T]) -> T:
+    """Call `read`; whatever a library raises over a damaged file becomes a ParseError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a library doubts is either an error or of no matter
+            return read()
+    except (Aet2dftError, MemoryError):
+        raise
+    except Exception as error:
+        words = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ParseError(path, f"cannot be read ({words}); the file is damaged, restore it from a copy") from error
+
+
+def _mat(path: Path) -> dict[str, StoredArray]:
+    return {
+        name: StoredArray(shape=shape, load=partial(mat_array, path, name))
+        for name, shape in mat_variables(path).items()
+    }
+
+
+def _npy(path: Path) -> dict[str, StoredArray]:
+    # the memory map fails where the header declares more than the file holds
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    _require_numbers(path, path.stem, values.dtype)
+    return {path.stem: StoredArray(shape=values.shape, load=partial(np.array, values))}
+
+
+def _npz(path: Path) -> dict[str, StoredArray]:
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            shape, dtype = _npy_header(archive, member)
+            _require_numbers(path, name, dtype)
+            hdf5.check_size(path, name, shape, dtype.itemsize)
+            found[name] = StoredArray(shape=shape, load=partial(_npz_member, path, name))
+    return found
+
+
+def _npy_header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with archive.open(member) as file:
+        head = io.BytesIO(file.read(_NPY_HEADER))
+    version = np.lib.format.read_magic(head)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(head)
+    return shape, dtype
+
+
+def _npz_member(path: Path, name: str) -> NDArray[Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        return _guarded(path, lambda: np.asarray(archive[name]))
+
+
+def _mrc(path: Path) -> dict[str, StoredArray]:
+    import mrcfile
+
+    with mrcfile.open(path, permissive=False, header_only=True) as file:
+        shape = int(file.header.nx), int(file.header.ny), int(file.header.nz)
+        voxel = float(file.voxel_size.x)
+    if math.prod(shape) > 8 * path.stat().st_size:  # no mode has less than four bits per value
+        raise InputError(f"{path}: its header declares {shape} values, the file is shorter; restore it from a copy")
+
+    def load() -> NDArray[Any]:
+        return np.asarray(mrcfile.read(path)).T
+
+    return {path.stem: StoredArray(shape=shape, load=partial(_guarded, path, load), pixel_size=voxel or None)}
+
+
+def _tiff(path: Path) -> dict[str, StoredArray]:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        shape, dtype = tuple(series.shape), np.dtype(series.dtype)
+    _require_numbers(path, path.stem, dtype)
+    hdf5.check_size(path, path.stem, shape, dtype.itemsize)
+
+    load = partial(_guarded, path, partial(tifffile.imread, path))
+    return {path.stem: StoredArray(shape=shape, load=load)}
+
+
+def _hdf5(path: Path) -> dict[str, StoredArray]:
+    with hdf5.open_file(path) as file:
+        return {
+            name: StoredArray(shape=tuple(data.shape or ()), load=partial(_hdf5_dataset, path, name))
+            for name, data in hdf5.datasets(file, path).items()
+            if data.dtype.kind in "biuf"
+        }
+
+
+def _hdf5_dataset(path: Path, name: str) -> NDArray[Any]:
+    with hdf5.open_file(path) as file:
+        return hdf5.array(hdf5.datasets(file, path)[name], path)
+
+
+def _require_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "biuf":
+        raise InputError(f"{path}: {name} holds values of type {dtype}; give real numbers")
+
+
+_KINDS: dict[str, Callable[[Path], dict[str, StoredArray]]] = {
+    ".mat": _mat,
+    ".npy": _npy,
+    ".npz": _npz,
+    **dict.fromkeys((".mrc", ".map", ".rec"), _mrc),
+    **dict.fromkeys((".tif", ".tiff"), _tiff),
+    **dict.fromkeys((".emd", ".h5", ".hdf5"), _hdf5),
+}

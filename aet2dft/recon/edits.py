@@ -1,0 +1,279 @@
+"""Corrections of a model by hand: a list of atoms to add, remove, move or relabel, checked whole and then applied."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
+
+from aet2dft.atoms import MIN_SEPARATION, known_symbol
+from aet2dft.errors import InputError, ParseError
+
+COLUMNS = ("action", "site_id", "x", "y", "z", "species")
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "add": ("x", "y", "z"),
+    "remove": ("site_id",),
+    "move": ("site_id", "x", "y", "z"),
+    "relabel": ("site_id", "species"),
+}
+"""Columns that an action must have."""
+_MAY: dict[str, tuple[str, ...]] = {"add": ("site_id", "species")}
+"""Columns that it may have besides."""
+_LONGEST = 1 << 26
+"""Bytes; a longer file is no list of corrections made by hand."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """One line of a list of corrections."""
+
+    line: int
+    """Number of the line in its file."""
+    action: str
+    """``add``, ``remove``, ``move`` or ``relabel``."""
+    site_id: int | None = None
+    """Atom that is meant; of an added one, the number that it is to have."""
+    position: tuple[float, float, float] | None = None
+    """Å: where an atom is added or moved to."""
+    species: str | None = None
+    """Element of an added or relabeled atom."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditLog:
+    """What corrections did to a model."""
+
+    counts: dict[str, int]
+    """Lines by action."""
+    changes: tuple[dict[str, Any], ...]
+    """Of every line: its number, the action, ``site_id``, and species and position before and after (None: no atom)."""
+    warnings: tuple[str, ...]
+    """What the user should look at."""
+
+
+def read_edits(path: Path) -> tuple[Edit, ...]:
+    """Corrections from a CSV file.
+
+    Parameters
+    ----------
+    path : Path
+        Columns ``action,site_id,x,y,z,species`` under a line with their names, in any order; those that no line needs
+        may be absent, and lines that begin with ``#`` are comments.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    ParseError
+        If a line is not one of the four actions with just what it needs; the message has its number.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a CSV file with the columns {','.join(COLUMNS)}")
+    if path.stat().st_size > _LONGEST:
+        raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is too long for a list of corrections")
+    text = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = [(number, line) for number, line in enumerate(text, start=1) if line.strip() and line.lstrip()[0] != "#"]
+    if not lines:
+        raise ParseError(path, f"holds no line; the first must be {','.join(COLUMNS)}")
+    (first, header), *rest = lines
+    names = [name.strip().lower() for name in next(csv.reader([header]))]
+    wrong = [name for name in names if name not in COLUMNS or names.count(name) > 1]
+    if wrong or "action" not in names:
+        listed = ", ".join(COLUMNS)
+        raise ParseError(path, f"the columns must be among {listed}, each once and action among them", line=first)
+    return tuple(_edit(path, number, names, next(csv.reader([line]))) for number, line in rest)
+
+
+def edit(atoms: Atoms, edits: Sequence[Edit] | Path, *, min_distance: float = 2.0) -> tuple[Atoms, EditLog]:
+    """Apply corrections to a model, one after the other.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The model; it stays as it is. Without ``site_id`` its atoms are numbered from 1, as `order` does.
+    edits : sequence of Edit or Path
+        Corrections, or the file that `read_edits` reads; a later one sees what earlier ones did.
+    min_distance : float
+        Å: added and moved atoms that end nearer than this to another are said.
+
+    Returns
+    -------
+    atoms : Atoms
+        The corrected model. An atom that was added has the medians of its species in the arrays of numbers that
+        measure something (intensity, width, standard error), zero in others, and 1 as ``species_confidence``.
+    log : EditLog
+        Every change.
+
+    Raises
+    ------
+    InputError
+        If a line means an atom that is not there, adds one that is, gives no species where the others have one, or
+        puts an atom nearer than 0.5 Å to another. Nothing is applied then.
+    """
+    listed = read_edits(edits) if isinstance(edits, Path) else edits
+    draft = _Draft(_numbered(atoms))
+    changes = tuple(draft.apply(item) for item in listed)
+    touched = {change["site_id"]: change["line"] for change in changes if change["action"] in ("add", "move")}
+    warnings = _crowded(draft, touched, min_distance)
+    counts = Counter(item.action for item in listed)
+    return draft.atoms(), EditLog(
+        counts={action: counts[action] for action in _NEEDS}, changes=changes, warnings=warnings
+    )
+
+
+class _Draft:
+    """A model while corrections are applied to it: species, position and origin of every atom by its site_id."""
+
+    __slots__ = ("_given", "_named", "_next", "moved", "places", "species")
+
+    def __init__(self, atoms: Atoms) -> None:
+        ids = atoms.arrays["site_id"].tolist()
+        if len(set(ids)) < len(ids):
+            raise InputError("two atoms have one site_id, so that a correction cannot name them; number them anew")
+        self._given = atoms
+        self._named = not len(atoms) or bool(atoms.numbers.any())
+        self._next = max(ids, default=0) + 1
+        self.species: dict[int, int] = dict(zip(ids, atoms.numbers.tolist(), strict=True))
+        self.places: dict[int, tuple[float, ...]] = dict(zip(ids, map(tuple, atoms.positions.tolist()), strict=True))
+        self.moved: set[int] = set()
+
+    def apply(self, item: Edit) -> dict[str, Any]:
+        """Carry out one correction; gives its row of the log."""
+        site = self._site(item)
+        before = self._state(site)
+        if item.action == "remove":
+            del self.species[site], self.places[site]
+        if item.position is not None:
+            self.places[site] = item.position
+            self.moved.add(site)
+        if item.action in ("add", "relabel"):
+            self.species[site] = atomic_numbers[item.species or "X"]
+        return {
+            "line": item.line,
+            "action": item.action,
+            "site_id": site,
+            "before": before,
+            "after": self._state(site),
+        }
+
+    def _site(self, item: Edit) -> int:
+        """Number of the atom that a correction is about."""
+        if item.action == "add":
+            if self._named and item.species is None:
+                raise InputError(f"line {item.line}: an added atom needs a species, since the others have one")
+            if item.site_id in self.places:
+                raise InputError(
+                    f"line {item.line}: there is an atom with site_id {item.site_id} already; leave it out"
+                )
+            site = self._next if item.site_id is None else item.site_id
+            self._next = max(self._next, site + 1)
+            return site
+        if item.site_id is None or item.site_id not in self.places:
+            raise InputError(
+                f"line {item.line}: no atom has site_id {item.site_id} (any more); see `aet2dft export --what tables`"
+            )
+        return item.site_id
+
+    def _state(self, site: int) -> dict[str, Any] | None:
+        if site not in self.places:
+            return None
+        return {"species": chemical_symbols[self.species[site]], "position": self.places[site]}
+
+    def atoms(self) -> Atoms:
+        """The corrected model, in the order of the given one; added atoms follow."""
+        given = self._given.arrays["site_id"].tolist()
+        kept = [k for k, site in enumerate(given) if site in self.places]
+        added = [site for site in self.places if site not in set(given)]
+        result: Atoms = self._given[kept]
+        if added:
+            result.extend(Atoms(numbers=[self.species[site] for site in added], positions=np.zeros((len(added), 3))))
+            result.arrays["site_id"][len(kept) :] = added
+        sites = result.arrays["site_id"].tolist()
+        result.positions = np.array([self.places[site] for site in sites]).reshape(-1, 3)
+        renamed = np.array([self.species[site] for site in sites], dtype=int) != result.numbers
+        result.numbers = [self.species[site] for site in sites]
+        new = np.arange(len(result)) >= len(kept)
+        if "species_confidence" in result.arrays:
+            result.arrays["species_confidence"][renamed | new] = 1.0
+        _fill(result, "position_sigma", np.isin(sites, list(self.moved)))
+        for name, values in result.arrays.items():
+            if values.dtype.kind == "f" and name not in ("positions", "position_sigma", "species_confidence"):
+                _fill(result, name, new)
+        return result
+
+
+def _numbered(atoms: Atoms) -> Atoms:
+    if "site_id" in atoms.arrays:
+        return atoms
+    result: Atoms = atoms.copy()
+    result.set_array("site_id", np.arange(1, len(atoms) + 1, dtype=np.int32))
+    return result
+
+
+def _fill(atoms: Atoms, name: str, unknown: NDArray[np.bool_]) -> None:
+    """Give atoms whose value is not known the median of the others of their species, or of all others."""
+    if name not in atoms.arrays or unknown.all():
+        return
+    values = atoms.arrays[name]
+    for number in np.unique(atoms.numbers[unknown]):
+        own = atoms.numbers == number
+        known = own & ~unknown if (own & ~unknown).any() else ~unknown
+        values[own & unknown] = np.median(values[known], axis=0)
+
+
+def _crowded(draft: _Draft, touched: dict[int, int], min_distance: float) -> tuple[str, ...]:
+    """Refuse added and moved atoms, by site and line, at the place of another; say those that are near one."""
+    from scipy.spatial import cKDTree
+
+    sites = [site for site in touched if site in draft.places]
+    if not sites or len(draft.places) < 2:
+        return ()
+    distance = cKDTree(list(draft.places.values())).query([draft.places[site] for site in sites], k=2)[0][:, 1]
+    nearest = int(distance.argmin())
+    if distance[nearest] < MIN_SEPARATION:
+        raise InputError(
+            f"line {touched[sites[nearest]]}: this atom is {distance[nearest]:.2f} Å from another; "
+            f"two atoms cannot be at one place, remove one of them"
+        )
+    near = sorted(touched[sites[k]] for k in np.flatnonzero(distance < min_distance))
+    listed = ", ".join(map(str, near[:5])) + (" ..." if len(near) > 5 else "")
+    return (f"{len(near)} atoms end nearer than {min_distance:g} Å to another: lines {listed}",) if near else ()
+
+
+def _edit(path: Path, number: int, names: Sequence[str], cells: Sequence[str]) -> Edit:
+    """One line, checked by itself."""
+    if len(cells) > len(names):
+        raise ParseError(path, f"{len(cells)} cells under {len(names)} columns; quote or remove commas", line=number)
+    given = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
+    action = given.pop("action", "").lower()
+    if action not in _NEEDS:
+        raise ParseError(path, f"the action is {action!r}, not add, remove, move or relabel", line=number)
+    missing = [name for name in _NEEDS[action] if name not in given]
+    more = [name for name in given if name not in (*_NEEDS[action], *_MAY.get(action, ()))]
+    if missing or more:
+        problem = f"needs {', '.join(missing)}" if missing else f"takes no {', '.join(more)}"
+        raise ParseError(path, f"{action} {problem}", line=number)
+    try:
+        site = int(given["site_id"]) if "site_id" in given else None
+        place = tuple(float(given[axis]) for axis in "xyz") if "x" in given else None
+    except ValueError as error:
+        raise ParseError(path, f"{error}; give whole numbers as site_id and Å as x, y, z", line=number) from error
+    if (place is not None and not all(map(math.isfinite, place))) or (site is not None and site < 1):
+        raise ParseError(path, "a coordinate is not finite, or site_id is below 1", line=number)
+    species = given.get("species")
+    if species is not None and not known_symbol(species):
+        raise ParseError(path, f"{species!r} is no chemical element", line=number)
+    return Edit(line=number, action=action, site_id=site, position=_triple(place), species=species)
+
+
+def _triple(values: tuple[float, ...] | None) -> tuple[float, float, float] | None:
+    return None if values is None else (values[0], values[1], values[2])

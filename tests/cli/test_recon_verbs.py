@@ -1,0 +1,294 @@
+"""From images to atoms through the command line: keys, projects, order of the steps, refusals.
+
+Truth: a piece of the measured particle and its simulated images.
+"""
+
+import h5py
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+from ase.io import read, write
+from commands import ALWAYS, aet2dft, done, refused
+from numpy.testing import assert_allclose
+from scipy.io import savemat
+
+from aet2dft import store
+from aet2dft.cli.recon_projects import notes_on_refining
+from aet2dft.config import ImagesSettings
+from aet2dft.recon.conventions import ConventionCheck
+from aet2dft.recon.readers import read_tilt_series
+from aet2dft.recon.simulate import Noise, simulate
+from aet2dft.recon.tilt_series import TiltSeries, Volume
+
+TILTS = np.linspace(-66.0, 64.0, 20)
+PIXEL = 0.3725
+CHAIN = ("reconstruct", "trace", "classify", "refine")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, fept):
+    """Images of a piece of 13 Å, their angles and the truth; the project after all steps."""
+    place = tmp_path_factory.mktemp("chain")
+    piece = fept[np.linalg.norm(fept.positions - fept.positions.mean(axis=0), axis=1) < 6.5]
+    piece.positions -= piece.positions.mean(axis=0)
+    intensity = np.where(piece.symbols == "Pt", 4.0, 1.0)
+    noise = Noise(counts=300, read_noise=1)
+    series = simulate(piece, TILTS, shape=(48, 48), pixel_size=PIXEL, intensity=intensity, noise=noise, seed=2)
+    np.save(place / "images.npy", series.projections)
+    np.savetxt(place / "angles.txt", TILTS)
+    write(place / "truth.xyz", piece)
+    return place
+
+
+def images(folder):
+    return (folder / "images.npy", "--angles", folder / "angles.txt", "--pixel-size", PIXEL)
+
+
+@pytest.fixture(scope="module")
+def chain(folder):
+    """Project after the four steps, and what each said."""
+    project = folder / "run.h5"
+    said = {"reconstruct": done("reconstruct", *images(folder), "-o", project, "--iterations", 40)}
+    said["trace"] = done("trace", project)
+    said["classify"] = done("classify", project, "--species", "Fe,Pt")
+    said["refine"] = done("refine", project, "--rounds", 1)
+    return project, said
+
+
+def test_five_commands_lead_from_images_to_the_atoms(chain, folder):
+    project, _ = chain
+    found = done("verify", project, "--truth", folder / "truth.xyz")
+    assert found["fraction_identified"] >= 0.97
+    assert found["n_false"] <= 2
+    assert found["rmsd"] < 0.12
+    assert found["r_factor"] < 0.2
+    assert_allclose(found["orientation"], np.eye(3))
+    assert found["n_matched"] + found["n_missed"] == sum(found["profile"]["n_atoms"])
+
+
+def test_every_step_says_what_the_contract_wants(chain):
+    _, said = chain
+    keys = {
+        "reconstruct": "algorithm shape grid_shape voxel_size n_projections iterations r_factor r_free "
+        "seconds_per_iteration",
+        "trace": "n_candidates n_atoms min_distance",
+        "classify": "composition n_rejected mean_confidence",
+        "refine": "r_factor_before r_factor_after rms_shift",
+    }
+    for verb, names in keys.items():
+        assert said[verb].keys() >= ALWAYS | set(names.split())
+        assert said[verb]["status"] == "done"
+    assert said["reconstruct"]["shape"] == [48, 48, 48]
+    assert said["reconstruct"]["iterations"] == 40
+    assert said["trace"]["min_distance"] == 2.0
+    assert set(said["classify"]["composition"]) == {"Fe", "Pt"}
+    assert said["refine"]["r_factor_after"] < said["refine"]["r_factor_before"]
+
+
+def test_the_project_holds_what_was_read_and_made(chain, folder):
+    project, _ = chain
+    assert set(store.groups(project)) >= set(CHAIN)
+    series = store.load(project, "reconstruct", "series", TiltSeries)
+    assert_allclose(series.projections, np.load(folder / "images.npy"))
+    assert_allclose(series.tilt_angles, TILTS)
+    assert store.load(project, "reconstruct", "volume", Volume).voxel_size == PIXEL
+    sources = [entry["path"] for entry in store.load_json(project, "reconstruct")["inputs"]]
+    assert sources == [str(folder / name) for name in ("images.npy", "angles.txt")]
+
+
+def test_order_goes_on_where_refine_ended(chain, tmp_path):
+    project, said = chain
+    found = done("order", project, "-o", tmp_path / "order.h5", "--surrogates", 2)
+    assert found["n_atoms"] == said["refine"]["n_atoms"]
+
+
+@pytest.mark.slow
+def test_without_a_known_model_the_chain_is_run_again_on_simulated_images(chain, tmp_path):
+    project, said = chain
+    found = done("verify", project, "-o", tmp_path / "verified.h5")
+    assert found["method"] == "linear"
+    assert found["n_matched"] + found["n_missed"] == said["refine"]["n_atoms"]
+    assert found["fraction_identified"] > 0.9
+
+
+def test_a_step_that_is_done_is_left_with_resume_and_replaced_only_when_asked(chain, folder, tmp_path):
+    copy = tmp_path / "run.h5"
+    copy.write_bytes(chain[0].read_bytes())
+    assert "--overwrite" in refused("trace", copy)
+    assert "--overwrite" in refused("reconstruct", *images(folder), "-o", copy)
+    again = done("reconstruct", *images(folder), "-o", copy, "--iterations", 40, "--resume")
+    assert any("leaves it" in text for text in again["warnings"])
+    assert again["r_factor"] == chain[1]["reconstruct"]["r_factor"]
+    replaced = done("trace", copy, "--overwrite", "--min-distance", 2.2)
+    assert replaced["min_distance"] == 2.2
+    assert any("classify" in text and "refine" in text for text in replaced["warnings"])
+    assert set(store.groups(copy)) == {"reconstruct", "trace"}
+
+
+@pytest.mark.slow
+def test_refine_may_come_before_classify_and_either_can_be_repeated(chain, folder, tmp_path):
+    copy = tmp_path / "run.h5"
+    copy.write_bytes(chain[0].read_bytes())
+    done("trace", copy, "--overwrite")
+    done("refine", copy, "--rounds", 0)
+    found = done("classify", copy, "--species", "Fe,Pt")
+    assert (found["method"], store.load_json(copy, "classify")["from"]) == ("height", "refine")
+    done("classify", copy, "--species", "Fe,Pt", "--overwrite")
+    assert set(store.groups(copy)) == {"reconstruct", "trace", "refine", "classify"}
+    done("refine", copy, "--rounds", 0, "--overwrite")
+    assert set(store.groups(copy)) == {"reconstruct", "trace", "refine"}
+
+
+def test_a_foreign_volume_can_be_traced_and_classified(chain, tmp_path):
+    volume = store.load(chain[0], "reconstruct", "volume", Volume)
+    with mrcfile.new(tmp_path / "volume.mrc") as file:
+        file.set_data(np.ascontiguousarray(volume.values.T))
+        file.voxel_size = PIXEL
+    project = tmp_path / "traced.h5"
+    found = done("trace", tmp_path / "volume.mrc", "-o", project)
+    assert found["n_atoms"] == chain[1]["trace"]["n_atoms"]
+    assert any("voxels of 0.3725 Å" in text for text in found["warnings"])
+    done("trace", project, "--overwrite", "--min-distance", 2.1)
+    assert done("classify", project, "--species", "Fe,Pt")["composition"].keys() == {"Fe", "Pt"}
+    assert "reconstruct" in refused("refine", project)
+
+
+@pytest.mark.slow
+def test_atoms_of_a_foreign_volume_are_refined_against_images_of_a_file(chain, folder, tmp_path):
+    project = tmp_path / "traced.h5"
+    np.save(tmp_path / "volume.npy", store.load(chain[0], "reconstruct", "volume", Volume).values)
+    done("trace", tmp_path / "volume.npy", "--voxel-size", PIXEL, "-o", project)
+    done("classify", project, "--species", "Fe,Pt")
+    stack, *options = images(folder)
+    refined = done("refine", project, "--images", stack, *options, "--rounds", 0)
+    assert refined["r_factor_after"] < 0.2
+    assert set(store.groups(project)) == {"trace", "classify", "refine"}
+    assert done("verify", project, "--truth", folder / "truth.xyz")["r_factor"] < 0.2
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".npy", ".npz", ".h5", ".tif"])
+def test_a_volume_of_every_kind_can_be_traced(chain, tmp_path, suffix):
+    values = store.load(chain[0], "reconstruct", "volume", Volume).values
+    path = tmp_path / f"volume{suffix}"
+    if suffix == ".mat":
+        savemat(path, {"reconstruction": values})
+    elif suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["density"] = values
+    elif suffix == ".tif":
+        tifffile.imwrite(path, values)
+    else:
+        (np.save if suffix == ".npy" else np.savez)(path, values)
+    found = done("trace", path, "--voxel-size", PIXEL, "-o", tmp_path / "traced.h5")
+    assert found["n_atoms"] == chain[1]["trace"]["n_atoms"]
+
+
+def test_atoms_of_somebody_else_are_refined_against_the_images(folder, tmp_path):
+    foreign = read(folder / "truth.xyz")
+    random = np.random.default_rng(4)
+    foreign.positions += random.normal((30, 31, 29), 0.12, foreign.positions.shape)
+    write(tmp_path / "foreign.xyz", foreign)
+    project = tmp_path / "run.h5"
+    stack, *options = images(folder)
+    found = done("refine", tmp_path / "foreign.xyz", "--images", stack, *options, "-o", project, "--rounds", 0)
+    assert any("atoms moved by" in text for text in found["warnings"])
+    assert found["r_factor_after"] < 0.6 * found["r_factor_before"]
+    assert store.groups(project) == ("refine",)
+    matched = done("verify", project, "--truth", folder / "truth.xyz")
+    assert matched["fraction_identified"] > 0.98
+    assert matched["rmsd"] < 0.08
+    assert matched["r_factor"] < 0.2
+    named = done("classify", project, "--species", "Fe,Pt")
+    assert named["composition"].keys() == {"Fe", "Pt"}
+    assert done("order", project, "-o", tmp_path / "order.h5", "--surrogates", 2)["n_atoms"] == found["n_atoms"]
+
+
+def test_atoms_of_a_file_need_images_and_those_of_a_project_have_theirs(chain, folder, tmp_path):
+    assert "--images" in refused("refine", folder / "truth.xyz", "-o", tmp_path / "run.h5")
+    stack, *options = images(folder)
+    assert "needs -o" in refused("refine", folder / "truth.xyz", "--images", stack, *options, code=2)
+    assert "leave out --images" in refused("refine", chain[0], "--images", stack, *options)
+
+
+def test_the_convention_of_the_angles_is_checked_and_kept(chain, folder, tmp_path):
+    found = chain[1]["reconstruct"]["conventions"]
+    assert (found["verdict"], len(found["names"])) == ("as_given", 2)
+    assert found["margin"] > 1.1
+    assert store.load(chain[0], "reconstruct", "conventions", ConventionCheck).verdict == "as_given"
+    uneven = np.delete(np.arange(20), [3, 4, 5, 9])
+    np.save(tmp_path / "images.npy", np.load(folder / "images.npy")[uneven][::-1])
+    np.savetxt(tmp_path / "angles.txt", TILTS[uneven])
+    series = (tmp_path / "images.npy", "--angles", tmp_path / "angles.txt", "--pixel-size", PIXEL)
+    series = (*series, "--iterations", 2, "--held-out", 0, "--no-halves")
+    found = done("reconstruct", *series, "-o", tmp_path / "run.h5")
+    assert found["conventions"]["verdict"] == "another"
+    assert any("angles in the opposite order" in text for text in found["warnings"])
+    found = done("reconstruct", *series, "-o", tmp_path / "other.h5", "--no-check-conventions")
+    assert found["conventions"] is None
+    assert not any("convention" in text for text in found["warnings"])
+
+
+def test_two_files_of_atoms_can_be_matched_without_a_project(folder, tmp_path):
+    truth = folder / "truth.xyz"
+    found = done("verify", truth, "--truth", truth)
+    assert (found["rmsd"], found["fraction_identified"], found["r_factor"]) == (0.0, 1.0, None)
+
+
+def test_a_dry_run_writes_nothing(folder, chain, tmp_path):
+    before = chain[0].read_bytes()
+    assert done("reconstruct", *images(folder), "-o", tmp_path / "new.h5", "--dry-run")["status"] == "dry_run"
+    for verb in ("trace", "classify", "refine", "verify"):
+        assert done(verb, chain[0], "--dry-run")["status"] == "dry_run"
+    assert not (tmp_path / "new.h5").exists()
+    assert chain[0].read_bytes() == before
+
+
+def test_settings_come_from_a_table_of_their_verb(folder, tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text(f'[reconstruct]\nangles = "{folder / "angles.txt"}"\npixel_size = {PIXEL}\niterations = 3\n')
+    found = done("reconstruct", folder / "images.npy", "--config", config, "-o", tmp_path / "run.h5")
+    assert found["iterations"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("reconstruct", "images.npy", "--pixel-size", PIXEL, "-o", "x.h5"), 3, "--angles"),
+        (("reconstruct", "images.npy", "--angles", "angles.txt", "-o", "x.h5"), 3, "--pixel-size"),
+        (
+            ("reconstruct", "images.npy", "--angles", "angles.txt", "--pixel-size", 0.037, "-o", "x.h5"),
+            3,
+            "looks like nm",
+        ),
+        (("reconstruct", "images.npy", "--angles", "angles.txt", "--pixel-size", PIXEL), 2, "needs -o"),
+        (("trace", "images.npy", "-o", "x.h5"), 3, "--voxel-size"),
+        (("classify", "truth.xyz"), 3, "truth.xyz"),
+        (("verify", "truth.xyz"), 3, "--truth"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said_in_one_sentence(folder, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(folder)
+    assert message in refused(*words, code=code)
+
+
+def test_summaries_are_short_and_have_the_numbers(folder, chain, tmp_path):
+    out = aet2dft("trace", chain[0], "-o", tmp_path / "again.h5").out
+    assert f"{chain[1]['trace']['n_atoms']:,} candidates" in out
+    assert out.count("\n") <= 10
+    lines = aet2dft("verify", folder / "truth.xyz", "--truth", folder / "truth.xyz").out
+    assert "100.00 % identified" in lines
+
+
+@pytest.mark.needs_data
+@pytest.mark.parametrize(
+    ("images", "angles", "n_notes"),
+    [
+        ("ta_film_experimental/Projections_area26", "ta_film_experimental/angles", 1),
+        ("genfire_workshop_fept/projections_FePt", "genfire_workshop_fept/angles", 0),
+    ],
+)
+def test_refine_warns_of_a_film_and_not_of_a_particle(data_dir, images, angles, n_notes):
+    read = ImagesSettings(angles=data_dir / f"{angles}.mat", pixel_size=0.35)
+    series, _ = read_tilt_series(data_dir / f"{images}.mat", read)
+    assert len(notes_on_refining(series)) == n_notes

@@ -1,0 +1,259 @@
+"""The page about the verbs between images and atoms, and projects that stop after any of them.
+
+Truth: the records of a small simulated run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from numpy.testing import assert_allclose
+from small_particle import small_order
+from small_tomography import STEPS, save_project, small_tomography, truth
+
+from aet2dft import store
+from aet2dft.config import VERBS
+from aet2dft.html_report import report as write_page
+from aet2dft.html_report.atom_sections import atom_residuals
+from aet2dft.html_report.image_gates import image_gates, unexplained
+from aet2dft.html_report.methods import methods
+from aet2dft.html_report.summary import sentence, tiles
+from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
+from aet2dft.html_report.viewer import viewer_data
+from aet2dft.recon.conventions import ConventionCheck
+from aet2dft.recon.scattering import ImageComparison
+from aet2dft.recon.verification import model_images, verify
+from aet2dft.reporting import report
+
+FIGURES = {
+    "reconstruct": {"slices", "convergence", "coverage", "volume-images"},
+    "trace": set(),
+    "classify": {"intensities"},
+    "refine": {"refinement", "atom-images"},
+    "verify": {"verification"},
+}
+
+
+def figures(text):
+    """Names of the figures of a page."""
+    return set(re.findall(r'id="figure-([\w-]+)"', text)) - {"fsc"}
+
+
+def gate(tomography, atoms=None):
+    """Levels of the gates by name."""
+    return {gate.name: gate.level for gate in image_gates(tomography, atoms)}
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["reconstruct", pytest.param("trace", marks=pytest.mark.slow), "classify",
+     pytest.param("refine", marks=pytest.mark.slow), "verify"],
+)  # fmt: skip
+def test_a_project_that_stops_after_any_step_has_the_sections_of_the_steps_before(tmp_path, last):
+    project = save_project(tmp_path / "run.h5", last=last)
+    text = report(project, tmp_path / "r.html").read_text(encoding="utf-8")
+    ran = STEPS[: STEPS.index(last) + 1]
+    sections = re.findall(r'<section id="(\w+)">', text)
+    assert [name for name in sections if name in STEPS] == list(ran)
+    assert figures(text) == set().union(*(FIGURES[step] for step in ran))
+    assert ("view" in sections) == (last != "reconstruct")
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    if last == "verify":
+        says_the_numbers_of_the_records(text)
+
+
+def says_the_numbers_of_the_records(text):
+    """Check the sentences of the page of the whole run."""
+    t = small_tomography()
+    assert f"{t.series.n_images} images from −66.0 to 64.0°" in text
+    assert f"R = {t.refinement.r_factor_after:.3f}" in text
+    assert f"Atoms added: {t.refinement.n_added}; dropped: {t.refinement.n_dropped}" in text
+    assert f"{100 * t.verification.match.fraction_identified:.2f} %" in text
+    assert f"{100 * t.verification.match.rmsd:.1f} pm" in text
+    assert "aet2dft refine run.h5" in text
+
+
+def test_steps_that_ran_the_other_way_round_are_shown_as_they_ran(tmp_path):
+    t, project, base = small_tomography(), tmp_path / "run.h5", {"settings": {}, "inputs": [], "warnings": []}
+    store.save(project, "trace", {"atoms": t.candidates, "result": t.trace}, base | {"with_volume": False})
+    store.save(project, "refine", {"atoms": t.refined, "result": t.refinement}, base | {"from": "trace"})
+    records = {"atoms": t.classified, "result": t.classification}
+    store.save(project, "classify", records, base | {"from": "refine"}, keep=("refine",))
+    text = report(project, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.index('<section id="refine">') < text.index('<section id="classify">')
+    assert f"{len(t.classified):,} atoms (" in text
+
+
+def test_a_foreign_volume_shows_its_slices_where_it_was_traced(tmp_path):
+    t, project = small_tomography(), tmp_path / "run.h5"
+    provenance = {"settings": {}, "inputs": [], "warnings": [], "with_volume": True}
+    store.save(project, "trace", {"atoms": t.candidates, "result": t.trace, "volume": t.volume}, provenance)
+    text = report(project, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert figures(text) == {"slices"}
+    assert "of unknown species" in text
+    assert 'id="reconstruct"' not in text
+
+
+def test_two_models_that_were_compared_make_a_page(tmp_path):
+    found, record = verify(truth(), truth=truth())
+    provenance = {"settings": {}, "inputs": [], "warnings": []}
+    store.save(tmp_path / "run.h5", "verify", {"atoms": found, "result": record}, provenance)
+    text = report(tmp_path / "run.h5", tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "100.00 % of the reference identified at 0.0 pm rmsd" in text
+
+
+def test_gates_judge_an_r_factor_by_what_noise_alone_gives():
+    t = small_tomography()
+    assert unexplained(0.5, 0.4) == pytest.approx(0.3)
+    assert unexplained(0.3, 0.4) == 0.0
+    fine = gate(t, t.refined)
+    assert fine["R factor"] == "good"
+    assert fine["identified"] == "good"
+    bad = replace(t, refinement=replace(t.refinement, r_factor_after=0.6, r_free=0.35))
+    assert gate(bad)["R factor"] == "poor"
+    assert last_fit(bad).r_free == 0.35
+    volume = last_fit(replace(t, refinement=None))
+    assert (volume.model, volume.r_factor) == ("volume", t.reconstruction.r_factor)
+    assert last_fit(NO_IMAGES) is None
+
+
+def test_gates_tell_bad_images_missed_atoms_and_short_bonds():
+    t = small_tomography()
+    r_factor = np.full(t.series.n_images, 0.1)
+    assert gate(replace(t, refinement=replace(t.refinement, r_factor_per_image=r_factor)))["images"] == "good"
+    r_factor[:2] = 0.2
+    assert gate(replace(t, refinement=replace(t.refinement, r_factor_per_image=r_factor)))["images"] == "poor"
+    _, most = verify(truth()[2:], truth=truth())
+    assert gate(Tomography(verification=most)) == {"identified": "fair"}
+    near = Atoms("Pt3", positions=[(0, 0, 0), (1.5, 0, 0), (5, 0, 0)])
+    reasons = {g.name: g.reason for g in image_gates(t, near)}
+    assert gate(t, near)["bonds"] == "poor"
+    assert reasons["bonds"] == "2 atoms are nearer than 2 Å to another; the shortest bond is 1.50 Å"
+
+
+def test_summary_of_images_has_six_tiles_and_two_where_the_order_is_known():
+    t = small_tomography()
+    found = tiles(t.refined, None, None, None, t)
+    assert [tile.label for tile in found[:3]] == ["Atoms", "Identified", "R factor"]
+    assert len(found) == 6
+    atoms, order = small_order()
+    labels = [tile.label for tile in tiles(atoms, order, None, None, t)]
+    assert labels[:4] == ["Atoms", "Identified", "R factor", "Lattice constant"]
+    only_images = replace(NO_IMAGES, series=t.series, volume=t.volume, reconstruction=t.reconstruction)
+    assert sentence(None, None, None, None, only_images).endswith(f"R = {t.reconstruction.r_factor:.3f}.")
+
+
+def test_methods_of_images_name_the_settings_used_and_cite_what_they_name():
+    t = small_tomography()
+    settings = {"trace": VERBS["trace"]().model_dump(mode="json")}
+    found = methods(
+        atoms=t.refined, tomography=t, order=None, runs=None, comparison=None, inputs=None, settings=settings
+    )
+    for words in (
+        f"{t.series.n_images} images with tilts from −66.0 to 64.0°",
+        "20 iterations",
+        "σ = 0.3 Å",
+        f"R factor is {t.refinement.r_factor_after:.3f}",
+        "Against a known model",
+    ):
+        assert words in found.paragraph
+    cited = set(re.findall(r"@\w+\{(\w+),", found.bibtex))
+    assert cited == {"Beck2009", "Brunger1992", "Schwarz1978", "Larsen2017"}
+
+
+def test_calculated_images_that_are_not_those_of_the_fit_are_left_out(tmp_path):
+    t = small_tomography()
+    wide = replace(t.reconstruction, r_factor_per_image=0.5 * t.reconstruction.r_factor_per_image)
+    only = replace(NO_IMAGES, series=t.series, volume=t.volume, reconstruction=wide)
+    text = write_page(tmp_path / "r.html", title="film", tomography=only).read_text(encoding="utf-8")
+    assert "figure-volume-images" in text
+    assert "difference × 4" not in text
+
+
+def test_changes_of_atoms_are_listed_with_their_evidence(tmp_path):
+    t = small_tomography()
+    n = 100
+    changes = replace(
+        t.refinement.changes,
+        rounds=np.zeros(n, dtype=int),
+        actions=np.array(["added"] * (n - 1) + ["dropped"]),
+        positions=np.zeros((n, 3)),
+        heights=np.ones(n),
+        gains=np.append(np.arange(2.0, n + 1.0), -0.5),
+        n_images=np.full(n, 7),
+    )
+    seen = replace(NO_IMAGES, refined=t.refined, refinement=replace(t.refinement, changes=changes))
+    text = write_page(tmp_path / "r.html", title="x", tomography=seen).read_text(encoding="utf-8")
+    assert "The 60 of 100 with the weakest evidence." in text
+    rows = text.partition("Atoms added and dropped")[2]
+    assert rows.index("dropped</td>") < rows.index("added</td>")
+
+
+def test_conventions_that_were_tried_are_listed_best_first(tmp_path):
+    t = small_tomography()
+    check = ConventionCheck(
+        names=("as given", "mirrored", "turned"),
+        r_factor=np.array([0.3, 0.2, 0.5]),
+        fits_better=np.array([0.0, 0.9, 0.1]),
+        indistinguishable=("upside down",),
+        binning=2,
+    )
+    seen = Tomography(series=t.series, volume=t.volume, reconstruction=t.reconstruction, conventions=check)
+    text = write_page(tmp_path / "r.html", title="x", tomography=seen).read_text(encoding="utf-8")
+    table = text.partition("Conventions of the angles")[2]
+    assert table.index("mirrored") < table.index("as given") < table.index("turned")
+    assert "Another convention fits better than the one that was given. On images binned 2-fold." in table
+    assert "No image can tell from it: upside down." in table
+
+
+def test_images_with_multiple_scattering_are_compared_in_a_table(tmp_path):
+    found, record = verify(truth(), truth=truth())
+    images = ImageComparison(
+        images=np.array([0, 7]),
+        source_size=0.42,
+        r_factor=np.array([0.11, 0.25]),
+        correlation=np.array([0.99, 0.9]),
+        r_factor_linear=np.array([0.2, 0.3]),
+        correlation_linear=np.array([0.95, 0.85]),
+    )
+    seen = Tomography(found=found, verification=replace(record, images=images))
+    text = write_page(tmp_path / "r.html", title="x", tomography=seen).read_text(encoding="utf-8")
+    table = text.partition("Images with multiple scattering")[2]
+    assert table.index(">7<") < table.index(">0<")
+    assert "Source size 0.42 Å" in table
+
+
+def test_calculated_images_of_atoms_follow_the_geometry_that_was_fitted():
+    from scipy.spatial.transform import Rotation
+
+    t = small_tomography()
+    vectors = np.radians(1.5) * np.random.default_rng(0).standard_normal((t.series.n_images, 3))
+    true = replace(
+        t.series,
+        rotations=np.swapaxes(Rotation.from_rotvec(vectors).as_matrix(), 1, 2) @ t.series.rotations,
+        center=t.series.center + 0.5,
+    )
+    exact = model_images(t.refined, true)
+    residual = np.abs(exact - model_images(t.refined, t.series)).sum(axis=(1, 2)) / exact.sum(axis=(1, 2))
+    assert residual.min() > 0.1
+    fitted = replace(
+        t.refinement, rotations=np.degrees(vectors), shifts=np.full((t.series.n_images, 2), 0.5),
+        scale=np.ones(t.series.n_images), background=np.zeros(t.series.n_images),
+        r_factor_per_image=np.linspace(0.1, 0.2, t.series.n_images),
+    )  # fmt: skip
+    seen = atom_residuals(replace(t.series, projections=exact), t.refined, fitted)
+    assert_allclose(seen.calculated, seen.measured, atol=1e-3 * exact.max())
+
+
+def test_atoms_can_be_colored_by_their_standard_error_and_confidence():
+    atoms = small_tomography().refined
+    coloring = {c["key"]: c for c in viewer_data(atoms)["colorings"]}
+    expected = 100 * np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
+    assert_allclose(coloring["sigma"]["values"], expected, atol=0.02)
+    assert coloring["sigma"]["unit"] == "pm"
+    assert_allclose(coloring["confidence"]["values"], atoms.arrays["species_confidence"], atol=0.01)
