@@ -226,6 +226,8 @@ def _part(options: Settings, settings: type[S]) -> S:
 
 def _limit_threads(common: CommonSettings) -> None:
     """Threads of libraries that are not loaded yet; without the flag, what the environment says stays."""
+    # idle threads that spin make a shared machine many times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for variable in _THREADS:
         if variable.startswith("NUMBA") and "numba" in sys.modules:
             continue  # it raises where another number is asked for after its threads have started

@@ -30,7 +30,7 @@ _CLOSE = 0.01
 """The same among the conventions that are like the best one."""
 _EQUAL = 1e-6
 """The same for conventions that no image can tell apart."""
-_MOST = 0.75
+_MOST = 0.8
 """Part of the images that must fit one of two conventions better to decide between them."""
 _FEWEST = 5
 """Images below which nothing is decided."""

@@ -236,6 +236,7 @@ def _candidates(peaks: _Peaks, volume: Volume, width: float, smoothing: float) -
     atoms.set_array("intensity", convolved * (2.0 * np.pi * window) ** 1.5)
     atoms.set_array("peak_width", np.sqrt(np.maximum(squared - window, 0.0)) * volume.voxel_size)
     atoms.set_array("position_sigma", spread * volume.voxel_size)
+    atoms.set_array("site_id", np.arange(1, len(atoms) + 1, dtype=np.int32))
     return atoms, noise
 
 

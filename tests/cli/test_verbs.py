@@ -64,7 +64,7 @@ def test_info_tells_images_from_volumes_by_their_header(shape, kind, suffix, tmp
     import tifffile
     from scipy.io import savemat
 
-    path, values = tmp_path / f"data{suffix}", np.zeros(shape, dtype=np.float32)
+    path, values = tmp_path / f"data{suffix}", np.random.default_rng(0).random(shape, dtype=np.float32)
     if suffix == ".npy":
         np.save(path, values)
     elif suffix == ".npz":
