@@ -131,8 +131,9 @@ def test_one_two_and_four_threads_give_the_same_bytes_with_every_algorithm():
 
 
 _MEMORY = """
-import resource, sys
+import sys
 import numpy as np
+from aet2dft.cli.framework import peak_memory_mb
 from aet2dft.config import ReconstructSettings
 from aet2dft.recon.footprint import needed_bytes
 from aet2dft.recon.preparation import plan
@@ -146,9 +147,9 @@ def run(n, general, algorithm):
     series = TiltSeries.from_angles(images, angles, pixel_size=0.4)
     settings = ReconstructSettings(algorithm=algorithm, iterations=2, halves=False, held_out=0)
     support = np.ones((n, n, n), bool)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_mb()
     reconstruct(series, settings, support=support)
-    used = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    used = 1e6 * (peak_memory_mb() - before)
     return used / needed_bytes(plan(series, settings, support))
 
 general, algorithm, n = sys.argv[1] == "general", sys.argv[2], int(sys.argv[3])

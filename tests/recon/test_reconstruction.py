@@ -229,8 +229,9 @@ def test_free_memory_respects_the_limit_of_the_process():
 
 
 _PROBE = """
-import hashlib, resource, sys
+import hashlib, sys
 import numpy as np
+from aet2dft.cli.framework import peak_memory_mb
 from aet2dft.config import ReconstructSettings
 from aet2dft.recon.reconstruction import reconstruct
 from aet2dft.recon.tilt_series import TiltSeries
@@ -241,12 +242,12 @@ def run(n, general, algorithm):
     window = np.exp(-((np.arange(n) - n // 2) / (0.31 * n)) ** 2).astype(np.float32)
     images = np.random.default_rng(0).random((30, n, n), dtype=np.float32) * np.outer(window, window)
     series = TiltSeries.from_angles(images, angles, pixel_size=0.4)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_mb()
     settings = ReconstructSettings(algorithm=algorithm, iterations=10)
     volume, result = reconstruct(series, settings, support=np.ones((n, n, n), bool))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = peak_memory_mb()
     found = hashlib.sha256(volume.values.tobytes() + np.float64(result.r_free).tobytes())
-    return found.hexdigest(), 1024 * (after - before)
+    return found.hexdigest(), 1e6 * (after - before)
 
 kind, algorithm, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
 if kind == "both":
