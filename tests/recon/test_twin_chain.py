@@ -19,8 +19,11 @@ from aet2dft.recon.simulate import Noise, simulate
 PIXEL = 0.3725
 IRON = 0.25
 """Brightness of Fe over that of Pt."""
-ALONG_IMAGES = np.array([[-0.0302, -0.9963, 0.0800], [0.9722, -0.0107, 0.2338], [-0.2321, 0.0848, 0.9690]])
-"""From the axes of the published model to those of its images, nearly; no symmetry axis lies along the beam."""
+ALONG_IMAGES = np.array([[-0.0302, 0.0800, 0.9963], [0.9722, 0.2338, 0.0107], [-0.2321, 0.9690, -0.0848]])
+"""From the axes of the published model to those of its images: rows, tilt axis, beam (Materials Data Bank).
+
+With beam and tilt axis exchanged one image is brighter, so that 300 counts there leave 14 % fewer electrons: 13.0 pm.
+"""
 
 
 def particle(fept, radius=np.inf):
@@ -69,7 +72,7 @@ def test_a_ball_of_300_atoms_is_found_whole(fept):
 @pytest.mark.slow
 @pytest.mark.needs_data
 @pytest.mark.parametrize(
-    ("counts", "fewest", "most_false", "picometers"), [(300, 0.995, 15, 13.5), (80, 0.975, 180, 24.0)]
+    ("counts", "fewest", "most_false", "picometers"), [(300, 0.995, 15, 12.0), (80, 0.975, 180, 22.7)]
 )
 def test_the_whole_particle_is_found_by_default_settings(fept, data_dir, counts, fewest, most_false, picometers):
     truth = particle(fept)
