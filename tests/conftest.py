@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -15,6 +16,9 @@ from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PUBLISHED_PARTICLE = REPOSITORY / "aet2dft" / "data" / "fept_2017" / "FePt_cns_final.xyz"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # the same examples in every run; AET2DFT_HYPOTHESIS=explore searches for new ones
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]

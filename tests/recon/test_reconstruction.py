@@ -266,7 +266,7 @@ def probe(kind, algorithm, n, threads=1):
         capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     digest, used = done.stdout.split()
-    return digest, int(used)
+    return digest, float(used)
 
 
 @pytest.mark.slow
