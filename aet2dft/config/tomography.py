@@ -140,6 +140,9 @@ class RefineSettings(Settings):
     )
     held_out: float = Field(default=0.05, ge=0, lt=0.5, description="Fraction of the images that are not fitted.")
     fit_geometry: bool = Field(default=False, description="Shift and turn every image to fit the atoms.")
+    contacts: bool = Field(
+        default=True, description="Push atoms apart that are nearer to each other than 99 of 100 neighbors are."
+    )
 
 
 class RefineOptions(RefineSettings):

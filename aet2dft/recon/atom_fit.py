@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from aet2dft.recon.contacts import ClosePairs
 from aet2dft.recon.image_model import GaussianAtoms, ImageGeometry, adjoint, derivative, images, normal_blocks
 
 Floats = NDArray[np.float64]
@@ -115,7 +116,13 @@ def normalized(atoms: GaussianAtoms, calibration: Calibration) -> tuple[Gaussian
 
 
 def newton_step(
-    problem: Problem, atoms: GaussianAtoms, residual: Images, products: int, *, damping: float = DAMPING
+    problem: Problem,
+    atoms: GaussianAtoms,
+    residual: Images,
+    products: int,
+    *,
+    damping: float = DAMPING,
+    close: ClosePairs | None = None,
 ) -> Floats:
     """Gauss-Newton step (N, 4) of positions and heights: `products` conjugate gradients with the residual images.
 
@@ -131,6 +138,8 @@ def newton_step(
         Products with the normal matrix.
     damping : float
         Of Levenberg: fraction of the diagonal that is added to the normal matrix.
+    close : ClosePairs, optional
+        Pairs of these atoms that are pushed apart besides.
 
     Notes
     -----
@@ -139,12 +148,18 @@ def newton_step(
     """
     blocks = normal_blocks(problem.geometry, atoms, problem.weights)
     diagonal = _damping(blocks, damping)
-    inverse = np.asarray(np.linalg.inv(blocks + diagonal[:, :, None] * np.eye(4)), dtype=np.float64)
     right = adjoint(problem.geometry, atoms, problem.weights * residual)
+    if close is not None:
+        blocks[:, :3, :3] += close.blocks()
+        right[:, :3] += close.forces()
+    inverse = np.asarray(np.linalg.inv(blocks + diagonal[:, :, None] * np.eye(4)), dtype=np.float64)
 
     def product(step: Floats) -> Floats:
         seen = derivative(problem.geometry, atoms, step)
-        return adjoint(problem.geometry, atoms, problem.weights * seen) + diagonal * step
+        total = adjoint(problem.geometry, atoms, problem.weights * seen) + diagonal * step
+        if close is not None:
+            total[:, :3] += close.curved(step[:, :3])
+        return total
 
     return _conjugate_gradients(product, right, inverse, products)
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from aet2dft.recon import atom_fit
 from aet2dft.recon.atom_fit import Calibration, Problem
-from aet2dft.recon.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.contacts import Contacts
+from aet2dft.recon.image_model import GaussianAtoms, ImageGeometry, images, normal_blocks
 from aet2dft.recon.image_poses import posed
 from aet2dft.recon.peaks import thinned
 from aet2dft.recon.populations import MOST_POPULATIONS, best_mixture, mixture
@@ -152,9 +153,13 @@ class State:
     """What is fitted next to `values`."""
     residual: Images
     """(n, nx, ny): target minus the images of `values`."""
+    contacts: Contacts
+    """How near to each other the atoms may come."""
 
 
-def gauss_newton(data: Data, atoms: GaussianAtoms, round_number: int = 0) -> Iterator[State]:
+def gauss_newton(
+    data: Data, atoms: GaussianAtoms, round_number: int = 0, contacts: Contacts | None = None
+) -> Iterator[State]:
     """Fit positions, heights and widths step by step, without end; the first state is that of the start.
 
     Parameters
@@ -165,7 +170,10 @@ def gauss_newton(data: Data, atoms: GaussianAtoms, round_number: int = 0) -> Ite
         Where to start.
     round_number : int
         Passed on to the states.
+    contacts : Contacts, optional
+        How near to each other the atoms may come; default: as near as the images want them.
     """
+    contacts = contacts or Contacts.none(len(atoms.widths))
     measured = data.measured[data.fitted]
     previous, iteration = np.inf, 0
     while True:
@@ -189,11 +197,12 @@ def gauss_newton(data: Data, atoms: GaussianAtoms, round_number: int = 0) -> Ite
             data=data,
             problem=problem,
             residual=residual,
+            contacts=contacts,
         )
         # the atoms of the first start come from a volume that knew the held-out images
         previous, iteration = (judge if iteration or round_number else np.inf), iteration + 1
-        step = atom_fit.newton_step(problem, atoms, residual, PRODUCTS)
-        atoms = atom_fit.fitted_widths(problem, *_descended(problem, atoms, step, residual))
+        step = atom_fit.newton_step(problem, atoms, residual, PRODUCTS, close=contacts.pairs(atoms))
+        atoms = atom_fit.fitted_widths(problem, *_descended(problem, contacts, atoms, step, residual))
         if data.fit_geometry:
             data = replace(data, geometry=posed(data.geometry, data.measured, atoms))
 
@@ -217,7 +226,8 @@ def settled(states: Iterator[State], most: int, seen: Callable[[State], None]) -
 def pruned(model: Model, state: State, *, faintest: float, min_distance: float) -> tuple[Model, Changes]:
     """Without the atoms that are too low for the faintest species, or too near to a higher one.
 
-    The kinds of the others follow their heights.
+    What the contacts with higher atoms cost is taken off the fall of chi-square, and thereby off the height, of an
+    atom. The kinds of the others follow their heights.
 
     Parameters
     ----------
@@ -233,7 +243,7 @@ def pruned(model: Model, state: State, *, faintest: float, min_distance: float) 
     order = np.argsort(-model.atoms.heights, kind="stable")
     false = np.zeros(len(order), dtype=bool)
     false[order] = ~thinned(model.atoms.positions[order], NEAREST * min_distance)
-    false |= model.atoms.heights < FALSE_HEIGHT * faintest
+    false |= _believed_heights(model.atoms, state) < FALSE_HEIGHT * faintest
     stays = model.of(~false)
     gone = model.atoms.of_atoms(false)
     without = state.problem.target - images(state.problem.geometry, stays.atoms)
@@ -300,16 +310,26 @@ def r_factors(measured: Images, expected: Images) -> Floats:
     return np.asarray(np.abs(measured - expected).sum(axis=(1, 2), dtype=np.float64) / np.where(total > 0, total, 1.0))
 
 
-def _descended(problem: Problem, atoms: GaussianAtoms, step: Floats, residual: Images) -> tuple[GaussianAtoms, Images]:
+def _descended(
+    problem: Problem, contacts: Contacts, atoms: GaussianAtoms, step: Floats, residual: Images
+) -> tuple[GaussianAtoms, Images]:
     """The atoms after the step, or after the part of it that lowers the cost, and their images."""
     model = problem.target - residual
-    before = problem.cost(model)
+    before = problem.cost(model) + contacts.pairs(atoms).cost
     for part in (1.0, 0.5, 0.25, 0.125):
         there = atom_fit.moved(atoms, part * step)
         seen = images(problem.geometry, there)
-        if problem.cost(seen) < before:
+        if problem.cost(seen) + contacts.pairs(there).cost < before:
             return there, seen
     return atoms, model
+
+
+def _believed_heights(atoms: GaussianAtoms, state: State) -> Floats:
+    """Heights (N,) at which atoms without contacts would lower the cost as much as these, with theirs, do."""
+    costs = state.contacts.pairs(atoms).costs(atoms.heights)
+    curvature = normal_blocks(state.problem.geometry, atoms, state.problem.weights)[:, 3, 3]
+    lowered = np.sqrt(np.maximum(atoms.heights**2 - 2.0 * costs / np.maximum(curvature, np.finfo(float).tiny), 0.0))
+    return np.where(costs > 0, np.minimum(lowered, atoms.heights), atoms.heights)
 
 
 def _by_height(atoms: GaussianAtoms) -> GaussianAtoms:

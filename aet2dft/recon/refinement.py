@@ -30,6 +30,7 @@ from aet2dft.recon.atom_rounds import (
     settled,
 )
 from aet2dft.recon.classification import by_brightness
+from aet2dft.recon.contacts import Contacts
 from aet2dft.recon.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.image_poses import difference
 from aet2dft.recon.residuals import BackProjector
@@ -80,6 +81,8 @@ class Refinement:
     """Å: of two fitted atoms nearer than 0.95 of this distance the lower one was dropped."""
     changes: Changes
     """Every addition and removal with its evidence."""
+    contacts: dict[str, float]
+    """Å: pairs of these species that are nearer were pushed apart; those of which enough are known."""
     widths: dict[str, float]
     """Å: standard deviation of the image of an atom, by species."""
     scale: Floats
@@ -148,6 +151,9 @@ def refine(
     The last step has all images. With `fit_geometry` every image shifts and turns a little after each step
     (`image_poses`).
 
+    Pairs that are nearer than 99 of 100 well known neighbors are pushed apart (`Contacts.of`): atoms that noise
+    outshines would else end inside their neighbors.
+
     Standard errors are those of the normal matrix, with neighbors that move along (see `atom_fit.standard_errors`).
     They hold for a right model: multiple scattering and focus are not in it.
     """
@@ -168,13 +174,14 @@ def refine(
         species_known=bool(species.all()),
         seen=seen,
     )
-    last = settled(gauss_newton(data.all_fitted(), model.atoms, settings.rounds + 1), 1, seen)
+    final = gauss_newton(data.all_fitted(), model.atoms, settings.rounds + 1, _contacts(model.atoms, settings))
+    last = settled(final, 1, seen)
     model = replace(model, atoms=last.values)
     result, rms_shift = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     expected = last.calibration.expected(last.problem.target - last.residual)
     per_image = r_factors(series.projections, expected)
     shifts, rotations = difference(last.data.geometry, ImageGeometry.of(series))
-    widths = last.values.widths * series.pixel_size
+    names = [chemical_symbols[z] for z in species]
     return result, Refinement(
         r_factor_before=history[0][2],
         r_factor_after=float(per_image.mean()),
@@ -187,7 +194,8 @@ def refine(
         n_dropped=len(atoms) - int((model.source >= 0).sum()),
         min_distance=min_distance,
         changes=replace(changes, positions=changes.positions * series.pixel_size),
-        widths={chemical_symbols[z]: float(width) for z, width in zip(species, widths, strict=True)},
+        contacts=last.contacts.by_name(names, series.pixel_size),
+        widths=dict(zip(names, (last.values.widths * series.pixel_size).tolist(), strict=True)),
         scale=last.calibration.scale,
         background=last.calibration.background,
         shifts=shifts,
@@ -251,7 +259,8 @@ def _in_rounds(
     projector: BackProjector | None = None
     n_added = 0
     for number in range(settings.rounds + 1):
-        state = settled(gauss_newton(data, model.atoms, number), settings.iterations, seen)
+        steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
+        state = settled(steps, settings.iterations, seen)
         data = state.data
         faintest = height_of_faintest(state.values, species_known=species_known)
         model, dropped = pruned(replace(model, atoms=state.values), state, faintest=faintest, min_distance=min_distance)
@@ -268,6 +277,10 @@ def _in_rounds(
         if not len(added.gains):
             break
     return model, data, Changes.joined(changes), state.r_free
+
+
+def _contacts(atoms: GaussianAtoms, settings: RefineSettings) -> Contacts:
+    return Contacts.of(atoms) if settings.contacts else Contacts.none(len(atoms.widths))
 
 
 def _errors(state: State, seed: int) -> Floats:

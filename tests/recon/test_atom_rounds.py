@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aet2dft.recon.atom_rounds import Changes, Data, Model, completed, gauss_newton, height_of_faintest, pruned, settled
+from aet2dft.recon.contacts import Contacts
 from aet2dft.recon.geometry import tilt_rotations
 from aet2dft.recon.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.residuals import BackProjector
@@ -96,6 +97,25 @@ def test_a_false_atom_and_a_split_one_are_dropped_with_their_evidence(series):
     assert sorted(left.source) == list(range(64))
     assert list(dropped.actions) == ["dropped", "dropped"]
     assert (dropped.heights < faintest).all()
+
+
+@pytest.mark.parametrize(("contact", "n_dropped"), [(0.0, 0), (6.5, 1)])
+def test_contacts_with_higher_atoms_count_against_an_atom(series, contact, n_dropped):
+    """Truth: an atom that is not there, of six tenths of the faintest, 4.95 pixels from four that are."""
+    truth = crystal()
+    model, state = settled_at(series, truth)
+    squeezed = replace(
+        model.atoms,
+        positions=np.vstack([model.atoms.positions, truth.positions[[21, 22, 25, 26]].mean(axis=0)]),
+        heights=np.append(model.atoms.heights, 48.0),
+        kinds=np.append(model.atoms.kinds, 0),
+    )
+    contacts = Contacts(distances=np.full((2, 2), contact), widths=np.full((2, 2), 0.1))
+    left, dropped = pruned(
+        model_of(squeezed), replace(state, contacts=contacts), faintest=80.0, min_distance=0.8 * NEAREST
+    )
+    assert len(left.source) == 65 - n_dropped
+    assert list(dropped.heights) == [48.0] * n_dropped
 
 
 def test_missing_atoms_are_added_with_their_evidence(series):

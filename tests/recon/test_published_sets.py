@@ -65,7 +65,7 @@ CASES = {
     "amorphous Si, 1.6e4": silicon("1p6e4", r_factor=0.95, found=208, rmsd=0.105),
     "amorphous Si, 8.0e3": silicon("8p0e3", r_factor=1.05, found=199, rmsd=0.180),
     "workshop, clean": workshop("", r_factor=0.142, composition={"Pt": (249, 253), "Fe": (66, 74)}),
-    "workshop, noisy": workshop("_noisy", r_factor=0.46, composition={"Pt": (249, 253), "Fe": (66, 80)}),
+    "workshop, noisy": workshop("_noisy", r_factor=0.46, composition={"Pt": (249, 253), "Fe": (66, 84)}),
     "workshop, missing wedge": workshop(
         "_mw", "angles_mw", r_factor=0.13, composition={"Pt": (249, 253), "Fe": (66, 74)}
     ),

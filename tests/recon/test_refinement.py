@@ -58,6 +58,12 @@ def test_positions_come_nearer_to_the_truth_than_they_were(ball, refined):
     assert found.rmsd < 0.1
     assert result.r_factor_after < result.r_factor_before
     assert result.widths == pytest.approx({"Fe": 0.5, "Pt": 0.5}, rel=0.06)
+    assert 2.0 < result.contacts["Pt-Pt"] < 2.6
+
+
+def test_contacts_can_be_left_away(ball, series):
+    _, result = refine(disturbed(ball), series, ONCE.model_copy(update={"contacts": False}))
+    assert result.contacts == {}
 
 
 def test_two_of_three_intervals_hold_the_true_position(ball, refined):
