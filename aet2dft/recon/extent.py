@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.recon.convolution import largest_eigenvalue
-from aet2dft.recon.descent import Descent, Memory, State
+from aet2dft.recon.descent import Memory, State
 from aet2dft.recon.fft import OnPlane, in_threads
-from aet2dft.recon.least_squares import PLAIN_STEP
-from aet2dft.recon.projector import plane_order, projector
+from aet2dft.recon.least_squares import descend
+from aet2dft.recon.projector import projector
 from aet2dft.recon.tilt_series import TiltSeries
 
 _WIDEST = 1.75
@@ -124,24 +124,9 @@ def iterate(
     As `aet2dft.recon.least_squares.iterate`, but :math:`A_k` ends with the choice of the measured pixels, as in the
     mode for extended objects of RESIRE (M. Pham et al., Sci. Rep. 13, 5624 (2023)).
     """
-    operator, order = _MeasuredPixels(series, support.shape), plane_order(series)
-    descent = Descent(
-        operator.projector.back_project(series.projections),
-        float(np.square(series.projections, dtype=np.float64).sum()),
-        np.ascontiguousarray(support.transpose(order)),
-        positivity=positivity,
-        accelerate=accelerate,
-        start=start,
-    )
-    step = (1.0 if accelerate else PLAIN_STEP) / operator.norm
-    while True:
-        converged = descent.advance(operator, step)
-        yield State(
-            iteration=descent.iteration,
-            values=descent.values.transpose(order),
-            memory=descent.memory,
-            converged=converged,
-        )
+    operator = _MeasuredPixels(series, support.shape)
+    target = operator.projector.back_project(series.projections)
+    yield from descend(series, support, operator, target, positivity=positivity, accelerate=accelerate, start=start)
 
 
 class _MeasuredPixels:

@@ -55,9 +55,44 @@ def iterate(
     :math:`T(d) = \sum_k D(u_k(d)) D(v_k(d))`, D the Dirichlet kernel, so that an iteration costs one pair of
     transforms whatever the number of images.
     """
-    operator, order = normal_operator(series, support.shape), plane_order(series)
+    operator = normal_operator(series, support.shape)
+    target = projector(series, support.shape[2], support.shape[0]).back_project(series.projections)
+    yield from descend(series, support, operator, target, positivity=positivity, accelerate=accelerate, start=start)
+
+
+def descend(
+    series: TiltSeries,
+    support: NDArray[np.bool_],
+    operator: Convolution,
+    target: NDArray[np.float32],
+    *,
+    positivity: bool,
+    accelerate: bool,
+    start: Memory | None,
+) -> Iterator[State]:
+    """Steps down the misfit of the images, for as long as the caller wants.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images that are fitted.
+    support : ndarray of bool, shape (nx, ny, nz)
+        Where the density may differ from zero.
+    operator : Convolution
+        The projection followed by its adjoint, however that is computed.
+    target : ndarray, shape (planes, n1, n2)
+        The images, projected back.
+    positivity, accelerate, start
+        As in `iterate`.
+
+    Yields
+    ------
+    State
+        After every iteration.
+    """
+    order = plane_order(series)
     descent = Descent(
-        projector(series, support.shape[2], support.shape[0]).back_project(series.projections),
+        target,
         float(np.square(series.projections, dtype=np.float64).sum()),
         np.ascontiguousarray(support.transpose(order)),
         positivity=positivity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -266,13 +266,7 @@ def simulated_series(
         measured = calibrate(series.projections, exact)
         deviation = np.random.default_rng(seed).standard_normal(exact.shape, dtype=np.float32)
         images = measured.expected(exact) + np.sqrt(measured.variance(exact)) * deviation
-    return TiltSeries(
-        projections=images.astype(np.float32),
-        rotations=series.rotations,
-        tilt_angles=series.tilt_angles,
-        pixel_size=series.pixel_size,
-        center=series.center,
-    )
+    return replace(series, projections=images.astype(np.float32))
 
 
 def _r_factor(exact: NDArray[np.float32], series: TiltSeries) -> float:
