@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from aet2dft.errors import Aet2dftError as Aet2dftError
     from aet2dft.errors import InputError as InputError
     from aet2dft.exporting import export as export
-    from aet2dft.recon.classification import classify as classify
-    from aet2dft.recon.conventions import check_conventions as check_conventions
-    from aet2dft.recon.edits import edit as edit
-    from aet2dft.recon.peaks import trace as trace
-    from aet2dft.recon.readers import read_tilt_series as read_tilt_series
-    from aet2dft.recon.readers import read_volume as read_volume
-    from aet2dft.recon.reconstruction import reconstruct as reconstruct
-    from aet2dft.recon.refinement import refine as refine
-    from aet2dft.recon.simulate import simulate as simulate
+    from aet2dft.recon.atoms.classification import classify as classify
+    from aet2dft.recon.atoms.edits import edit as edit
+    from aet2dft.recon.atoms.peaks import trace as trace
+    from aet2dft.recon.atoms.refinement import refine as refine
+    from aet2dft.recon.atoms.simulate import simulate as simulate
+    from aet2dft.recon.images.conventions import check_conventions as check_conventions
+    from aet2dft.recon.images.readers import read_tilt_series as read_tilt_series
+    from aet2dft.recon.images.readers import read_volume as read_volume
     from aet2dft.recon.tilt_series import TiltSeries as TiltSeries
     from aet2dft.recon.tilt_series import Volume as Volume
-    from aet2dft.recon.verification import verify as verify
+    from aet2dft.recon.verification.round_trip import verify as verify
+    from aet2dft.recon.volumes.reconstruction import reconstruct as reconstruct
     from aet2dft.reporting import report as report
     from aet2dft.structure.chemical_order import order as order
     from aet2dft.structure.readers import read as read
@@ -76,16 +76,16 @@ _MODULES = {
     "aet2dft.dft_inputs.results": ("collect",),
     "aet2dft.errors": ("Aet2dftError", "InputError"),
     "aet2dft.exporting": ("export",),
-    "aet2dft.recon.classification": ("classify",),
-    "aet2dft.recon.conventions": ("check_conventions",),
-    "aet2dft.recon.edits": ("edit",),
-    "aet2dft.recon.peaks": ("trace",),
-    "aet2dft.recon.readers": ("read_tilt_series", "read_volume"),
-    "aet2dft.recon.reconstruction": ("reconstruct",),
-    "aet2dft.recon.refinement": ("refine",),
-    "aet2dft.recon.simulate": ("simulate",),
+    "aet2dft.recon.atoms.classification": ("classify",),
+    "aet2dft.recon.images.conventions": ("check_conventions",),
+    "aet2dft.recon.atoms.edits": ("edit",),
+    "aet2dft.recon.atoms.peaks": ("trace",),
+    "aet2dft.recon.images.readers": ("read_tilt_series", "read_volume"),
+    "aet2dft.recon.volumes.reconstruction": ("reconstruct",),
+    "aet2dft.recon.atoms.refinement": ("refine",),
+    "aet2dft.recon.atoms.simulate": ("simulate",),
     "aet2dft.recon.tilt_series": ("TiltSeries", "Volume"),
-    "aet2dft.recon.verification": ("verify",),
+    "aet2dft.recon.verification.round_trip": ("verify",),
     "aet2dft.reporting": ("report",),
     "aet2dft.structure.chemical_order": ("order",),
     "aet2dft.structure.readers": ("read",),

@@ -14,7 +14,7 @@ from aet2dft import array_headers, store
 from aet2dft.atoms import examine
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
-from aet2dft.recon.array_files import stored_arrays
+from aet2dft.recon.images.array_files import stored_arrays
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.structure.readers import load_structures
 

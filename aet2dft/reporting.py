@@ -14,13 +14,13 @@ from aet2dft.errors import InputError, ResourceError
 from aet2dft.html_report import Chapter
 from aet2dft.html_report import report as write_page
 from aet2dft.html_report.tomography import Tomography
-from aet2dft.recon.classification import Classification
-from aet2dft.recon.conventions import ConventionCheck
-from aet2dft.recon.peaks import Trace
-from aet2dft.recon.reconstruction import Reconstruction
-from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.peaks import Trace
+from aet2dft.recon.atoms.refinement import Refinement
+from aet2dft.recon.images.conventions import ConventionCheck
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.verification import Verification
+from aet2dft.recon.verification.round_trip import Verification
+from aet2dft.recon.volumes.reconstruction import Reconstruction
 from aet2dft.structure.chemical_order import Order
 
 T = TypeVar("T")

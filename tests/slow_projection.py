@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.io import loadmat
 
-from aet2dft.recon.projector import line_length
+from aet2dft.recon.fourier.projector import line_length
 from aet2dft.recon.tilt_series import TiltSeries
 
 

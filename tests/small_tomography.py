@@ -15,13 +15,13 @@ from aet2dft import store
 from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings
 from aet2dft.datasets import fept_2017
 from aet2dft.html_report.tomography import Tomography
-from aet2dft.recon.calibration import moved
-from aet2dft.recon.classification import classify
-from aet2dft.recon.peaks import trace
-from aet2dft.recon.reconstruction import reconstruct
-from aet2dft.recon.refinement import refine
-from aet2dft.recon.simulate import Noise, simulate
-from aet2dft.recon.verification import verify
+from aet2dft.recon.atoms.classification import classify
+from aet2dft.recon.atoms.peaks import trace
+from aet2dft.recon.atoms.refinement import refine
+from aet2dft.recon.atoms.simulate import Noise, simulate
+from aet2dft.recon.images.calibration import moved
+from aet2dft.recon.verification.round_trip import verify
+from aet2dft.recon.volumes.reconstruction import reconstruct
 
 PIXEL = 0.3725
 TILTS = np.linspace(-66.0, 64.0, 14)

@@ -18,7 +18,7 @@ from aet2dft import store
 from aet2dft.dft_inputs.anisotropy import MJ_PER_M3
 from aet2dft.errors import InputError, ResourceError
 from aet2dft.exporting import export, write_anisotropy_field, write_atoms, write_tables, write_volume
-from aet2dft.recon.readers import read_volume
+from aet2dft.recon.images.readers import read_volume
 from aet2dft.recon.tilt_series import Volume
 from aet2dft.structure.lattice import fit_lattice
 

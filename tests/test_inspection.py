@@ -18,7 +18,7 @@ from aet2dft import store
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
 from aet2dft.inspection import inspect
-from aet2dft.recon.simulate import simulate
+from aet2dft.recon.atoms.simulate import simulate
 from aet2dft.recon.tilt_series import Volume
 
 PLAIN = ReadSettings()

@@ -18,10 +18,10 @@ from small_tomography import TILTS, small_tomography, truth
 from aet2dft import plot
 from aet2dft.plot.matches import boundaries
 from aet2dft.plot.tilt_images import typical_images
+from aet2dft.recon.atoms.simulate import simulate_images
 from aet2dft.recon.metrics import ShellCorrelation
-from aet2dft.recon.simulate import simulate_images
 from aet2dft.recon.tilt_series import Volume
-from aet2dft.recon.verification import verify
+from aet2dft.recon.verification.round_trip import verify
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,9 @@ from aet2dft.html_report.methods import methods
 from aet2dft.html_report.summary import sentence, tiles
 from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
 from aet2dft.html_report.viewer import viewer_data
-from aet2dft.recon.conventions import ConventionCheck
-from aet2dft.recon.scattering import ImageComparison
-from aet2dft.recon.verification import model_images, verify
+from aet2dft.recon.images.conventions import ConventionCheck
+from aet2dft.recon.verification.round_trip import model_images, verify
+from aet2dft.recon.verification.scattering import ImageComparison
 from aet2dft.reporting import report
 
 FIGURES = {

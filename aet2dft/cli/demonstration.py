@@ -100,7 +100,7 @@ def _write_twin(folder: Path) -> None:
     from ase.io import write
 
     from aet2dft.datasets import fept_2017
-    from aet2dft.recon.simulate import Noise, simulate
+    from aet2dft.recon.atoms.simulate import Noise, simulate
 
     particle = fept_2017()
     piece = particle[np.linalg.norm(particle.positions - particle.positions.mean(axis=0), axis=1) < TWIN_RADIUS]

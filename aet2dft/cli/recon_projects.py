@@ -15,15 +15,15 @@ from aet2dft.cli.framework import Step
 from aet2dft.cli.projects import group_to_write, last_step, load_atoms, read_foreign, save
 from aet2dft.config import ImagesSettings
 from aet2dft.errors import InputError
-from aet2dft.recon.algorithms import choose
-from aet2dft.recon.candidate_frames import in_frame_of
-from aet2dft.recon.conventions import is_quick
-from aet2dft.recon.edits import Edit, read_edits
-from aet2dft.recon.image_checks import check_support
-from aet2dft.recon.placement import place
-from aet2dft.recon.readers import read_support, read_tilt_series, read_volume
+from aet2dft.recon.algorithms.catalog import choose
+from aet2dft.recon.atoms.candidate_frames import in_frame_of
+from aet2dft.recon.atoms.edits import Edit, read_edits
+from aet2dft.recon.atoms.placement import place
+from aet2dft.recon.images.conventions import is_quick
+from aet2dft.recon.images.image_checks import check_support
+from aet2dft.recon.images.readers import read_support, read_tilt_series, read_volume
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.verification import Chain, simulation_seconds
+from aet2dft.recon.verification.round_trip import Chain, simulation_seconds
 from aet2dft.store import volume_group as volume_group
 from aet2dft.structure.readers import load_structures
 

@@ -10,16 +10,16 @@ import numpy as np
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from aet2dft.recon.classification import Classification
-    from aet2dft.recon.conventions import ConventionCheck
-    from aet2dft.recon.edits import EditLog
+    from aet2dft.recon.atoms.classification import Classification
+    from aet2dft.recon.atoms.edits import EditLog
+    from aet2dft.recon.atoms.peaks import Trace
+    from aet2dft.recon.atoms.refinement import Refinement
+    from aet2dft.recon.images.conventions import ConventionCheck
     from aet2dft.recon.metrics import ShellCorrelation
-    from aet2dft.recon.peaks import Trace
-    from aet2dft.recon.preparation import Plan
-    from aet2dft.recon.reconstruction import Reconstruction
-    from aet2dft.recon.refinement import Refinement
     from aet2dft.recon.tilt_series import TiltSeries, Volume
-    from aet2dft.recon.verification import Verification
+    from aet2dft.recon.verification.round_trip import Verification
+    from aet2dft.recon.volumes.preparation import Plan
+    from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 
 def reconstruct_keys(
@@ -66,8 +66,8 @@ def _shells(fsc: ShellCorrelation) -> dict[str, Any]:
 
 def plan_keys(planned: Plan) -> dict[str, Any]:
     """Keys of `reconstruct --dry-run`."""
-    from aet2dft.recon.footprint import disk_bytes, needed_bytes, require
-    from aet2dft.recon.forecast import predicted_seconds
+    from aet2dft.recon.volumes.footprint import disk_bytes, needed_bytes, require
+    from aet2dft.recon.volumes.forecast import predicted_seconds
 
     require(planned)
     return {

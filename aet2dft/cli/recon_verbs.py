@@ -26,13 +26,13 @@ def reconstruct(step: Step, source: Images) -> Outcome:
     from aet2dft.cli.recon_projects import checkpoint_of, is_to_check, results, series_and_project, support_of
     from aet2dft.cli.recon_summaries import plan_keys, plan_lines, reconstruct_keys, reconstruct_lines
     from aet2dft.memory import require_disk
-    from aet2dft.recon.calibration import moved
-    from aet2dft.recon.conventions import ConventionCheck, check_conventions
-    from aet2dft.recon.footprint import disk_bytes
-    from aet2dft.recon.preparation import plan
-    from aet2dft.recon.reconstruction import Reconstruction
-    from aet2dft.recon.reconstruction import reconstruct as make
+    from aet2dft.recon.images.calibration import moved
+    from aet2dft.recon.images.conventions import ConventionCheck, check_conventions
     from aet2dft.recon.tilt_series import TiltSeries, Volume
+    from aet2dft.recon.volumes.footprint import disk_bytes
+    from aet2dft.recon.volumes.preparation import plan
+    from aet2dft.recon.volumes.reconstruction import Reconstruction
+    from aet2dft.recon.volumes.reconstruction import reconstruct as make
 
     series, project = series_and_project(step, source)
     support, model = support_of(step, series)
@@ -66,8 +66,8 @@ def trace(step: Step, source: Density) -> Outcome:
 
     from aet2dft.cli.recon_projects import results, volume_and_project, volume_group
     from aet2dft.cli.recon_summaries import trace_keys, trace_lines
-    from aet2dft.recon.peaks import Trace
-    from aet2dft.recon.peaks import trace as find
+    from aet2dft.recon.atoms.peaks import Trace
+    from aet2dft.recon.atoms.peaks import trace as find
 
     volume, project = volume_and_project(step, source)
     if step.dry_run:
@@ -91,8 +91,8 @@ def classify(step: Step, source: Model) -> Outcome:
     from aet2dft.atoms import digest
     from aet2dft.cli.recon_projects import candidates_and_volume, results
     from aet2dft.cli.recon_summaries import classify_keys, classify_lines
-    from aet2dft.recon.classification import Classification
-    from aet2dft.recon.classification import classify as tell
+    from aet2dft.recon.atoms.classification import Classification
+    from aet2dft.recon.atoms.classification import classify as tell
 
     (atoms, volume, before), project = candidates_and_volume(step, source), step.output or source
     if step.dry_run:
@@ -119,8 +119,8 @@ def refine(step: Step, source: Model) -> Outcome:
     from aet2dft.atoms import digest
     from aet2dft.cli.recon_projects import atoms_and_series, min_distance_of, notes_on_refining, results
     from aet2dft.cli.recon_summaries import refine_keys, refine_lines
-    from aet2dft.recon.refinement import Refinement
-    from aet2dft.recon.refinement import refine as fit
+    from aet2dft.recon.atoms.refinement import Refinement
+    from aet2dft.recon.atoms.refinement import refine as fit
 
     atoms, series, before, with_series = atoms_and_series(step, source)
     project = step.output or source
@@ -164,8 +164,8 @@ def edit(step: Step, source: Project) -> Outcome:
     from aet2dft.atoms import digest
     from aet2dft.cli.recon_projects import atoms_of, edits_of, min_distance_of, results, step_edited
     from aet2dft.cli.recon_summaries import edit_keys, edit_lines
-    from aet2dft.recon.edits import EditLog
-    from aet2dft.recon.edits import edit as correct
+    from aet2dft.recon.atoms.edits import EditLog
+    from aet2dft.recon.atoms.edits import edit as correct
 
     before, project = step_edited(source), step.output or source
     atoms, (edits, file) = atoms_of(source, before), edits_of(step)
@@ -187,8 +187,8 @@ def verify(step: Step, source: Model) -> Outcome:
     from aet2dft.atoms import digest
     from aet2dft.cli.recon_projects import results, to_verify, verification_plan
     from aet2dft.cli.recon_summaries import verify_keys, verify_lines
-    from aet2dft.recon.verification import Verification
-    from aet2dft.recon.verification import verify as test
+    from aet2dft.recon.verification.round_trip import Verification
+    from aet2dft.recon.verification.round_trip import verify as test
 
     case, project = to_verify(step, source)
     if step.dry_run:

@@ -13,15 +13,15 @@ from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
 from aet2dft.html_report.residuals import Residuals, residual_picture
 from aet2dft.html_report.volume_section import slices_picture
-from aet2dft.recon.atom_rounds import Changes
-from aet2dft.recon.classification import Classification
-from aet2dft.recon.image_poses import rotation_matrices
-from aet2dft.recon.noise import noise_r_factor
-from aet2dft.recon.peaks import Trace
-from aet2dft.recon.refinement import Refinement
-from aet2dft.recon.scattering import ImageComparison
+from aet2dft.recon.atoms.atom_rounds import Changes
+from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.image_poses import rotation_matrices
+from aet2dft.recon.atoms.peaks import Trace
+from aet2dft.recon.atoms.refinement import Refinement
+from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.verification import Verification, model_images
+from aet2dft.recon.verification.round_trip import Verification, model_images
+from aet2dft.recon.verification.scattering import ImageComparison
 
 MAX_ROWS = 60
 """Rows of a table."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from aet2dft.atoms import neighbor_distances
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.html_report.tomography import Fit, Tomography, last_fit
-from aet2dft.recon.refinement import BAD_IMAGE
-from aet2dft.recon.verification import Verification
+from aet2dft.recon.atoms.refinement import BAD_IMAGE
+from aet2dft.recon.verification.round_trip import Verification
 
 LIMITS = {
     "unexplained": (0.15, 0.3),

@@ -9,11 +9,11 @@ import numpy as np
 
 from aet2dft.html_report.parts import number, percent
 from aet2dft.html_report.tomography import Tomography
-from aet2dft.recon.classification import Classification
-from aet2dft.recon.reconstruction import Reconstruction
-from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.tilt_series import TiltSeries
-from aet2dft.recon.verification import Verification
+from aet2dft.recon.verification.round_trip import Verification
+from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 _ALGORITHMS = {
     "lsq": "accelerated projected gradients on the least-squares misfit of the images [Beck2009]",

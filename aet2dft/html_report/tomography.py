@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from aet2dft.html_report.atom_sections import classify_section, refine_section, trace_section, verify_section
 from aet2dft.html_report.parts import Section
 from aet2dft.html_report.volume_section import reconstruct_section
-from aet2dft.recon.classification import Classification
-from aet2dft.recon.conventions import ConventionCheck
-from aet2dft.recon.noise import noise_r_factor
-from aet2dft.recon.peaks import Trace
-from aet2dft.recon.reconstruction import Reconstruction
-from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.peaks import Trace
+from aet2dft.recon.atoms.refinement import Refinement
+from aet2dft.recon.images.conventions import ConventionCheck
+from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.verification import Verification
+from aet2dft.recon.verification.round_trip import Verification
+from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
 from aet2dft.html_report.residuals import Residuals, residual_picture
-from aet2dft.recon.columns import centered_columns
-from aet2dft.recon.conventions import ConventionCheck
+from aet2dft.recon.fourier.columns import centered_columns
+from aet2dft.recon.fourier.projector import project_volume
+from aet2dft.recon.images.conventions import ConventionCheck
+from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.metrics import ShellCorrelation
-from aet2dft.recon.noise import noise_r_factor
-from aet2dft.recon.projector import project_volume
-from aet2dft.recon.reconstruction import Reconstruction
 from aet2dft.recon.tilt_series import TiltSeries, Volume
+from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 MAX_ROWS = 400
 """Images in the table."""

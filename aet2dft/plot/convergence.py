@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
+from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.metrics import ShellCorrelation
-from aet2dft.recon.quality import Coverage
-from aet2dft.recon.reconstruction import Reconstruction
-from aet2dft.recon.refinement import Refinement
+from aet2dft.recon.volumes.quality import Coverage
+from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 FITTED_COLOR, FREE_COLOR = style.BLUE, style.VERMILION
 THRESHOLDS = (0.143, 0.5)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
-from aet2dft.recon.classification import Classification
-from aet2dft.recon.verification import DepthProfile, Verification
+from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.verification.round_trip import DepthProfile, Verification
 
 _BINS = 80
 _NON_ATOM = style.MUTED

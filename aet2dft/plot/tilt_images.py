@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
-from aet2dft.recon.refinement import BAD_IMAGE
+from aet2dft.recon.atoms.refinement import BAD_IMAGE
 
 _MAGNIFIED = 4
 """Differences are drawn this many times stronger than the images."""
@@ -46,7 +46,7 @@ def plot_image_residuals(
     pixel_size : float
         Å.
     noise : ndarray, shape (n,), optional
-        R factor that noise alone gives (`aet2dft.recon.noise.noise_r_factor`).
+        R factor that noise alone gives (`aet2dft.recon.images.noise.noise_r_factor`).
     held_out : ndarray, shape (m,), optional
         Images that were not fitted.
     ax : array of 10 Axes, optional
@@ -94,7 +94,7 @@ def plot_r_factors(
     tilt_angles, r_factor : ndarray, shape (n,)
         Of all images; degrees.
     noise : ndarray, shape (n,), optional
-        R factor that noise alone gives (`aet2dft.recon.noise.noise_r_factor`).
+        R factor that noise alone gives (`aet2dft.recon.images.noise.noise_r_factor`).
     held_out : ndarray, shape (m,), optional
         Images that were not fitted.
     ax : Axes, optional

@@ -103,8 +103,8 @@ def tilt_series(
     KnownSeries
         The series with nominal angles, and the true ones.
     """
+    from aet2dft.recon.atoms.simulate import Noise, simulate_images, with_noise
     from aet2dft.recon.geometry import euler_rotations
-    from aet2dft.recon.simulate import Noise, simulate_images, with_noise
     from aet2dft.recon.tilt_series import TiltSeries
 
     nominal = uneven_tilts() if tilts is None else np.asarray(tilts, dtype=np.float64)

@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from aet2dft.recon import back_projection, equal_slope, extent, least_squares, sirt, total_variation
-from aet2dft.recon.projector import project_volume
+from aet2dft.recon.algorithms import back_projection, equal_slope, extent, least_squares, sirt, total_variation
+from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries
 
 N, COLUMNS, LINES = 96, 8, 12

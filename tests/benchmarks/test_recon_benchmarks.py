@@ -10,12 +10,12 @@ import pyfftw
 import pytest
 
 from aet2dft.config import ReconstructSettings
-from aet2dft.recon import genfire, least_squares
-from aet2dft.recon.fft import fast_size
-from aet2dft.recon.gridding import grid_slices
-from aet2dft.recon.projector import project_volume
-from aet2dft.recon.reconstruction import reconstruct
+from aet2dft.recon.algorithms import genfire, least_squares
+from aet2dft.recon.fourier.fft import fast_size
+from aet2dft.recon.fourier.gridding import grid_slices
+from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.volumes.reconstruction import reconstruct
 
 pytestmark = pytest.mark.slow
 N = 96

@@ -12,7 +12,7 @@ from ase.io import write
 from commands import done, files, refused
 
 from aet2dft import memory, store
-from aet2dft.recon.simulate import Noise, simulate
+from aet2dft.recon.atoms.simulate import Noise, simulate
 
 TILTS = np.linspace(-66.0, 64.0, 15)
 PIXEL = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aet2dft import store
-from aet2dft.recon.projector import project_volume
+from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 
 N = 24
@@ -17,7 +17,7 @@ ANGLES = np.linspace(-66, 64, 12)
 RUN = "import sys; from aet2dft.cli import main; sys.exit(main())"
 KILLED = """
 import os, signal
-from aet2dft.recon import checkpoint
+from aet2dft.recon.algorithms import checkpoint
 checkpoint._SECONDS, checkpoint._SHARE = 0.0, 1e9
 save, saved = checkpoint.Checkpoint.save, []
 def save_and_die(self, progress):

@@ -16,9 +16,9 @@ from scipy.io import savemat
 from aet2dft import store
 from aet2dft.cli.recon_projects import notes_on_refining
 from aet2dft.config import ImagesSettings
-from aet2dft.recon.conventions import ConventionCheck
-from aet2dft.recon.readers import read_tilt_series
-from aet2dft.recon.simulate import Noise, simulate
+from aet2dft.recon.atoms.simulate import Noise, simulate
+from aet2dft.recon.images.conventions import ConventionCheck
+from aet2dft.recon.images.readers import read_tilt_series
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 
 TILTS = np.linspace(-66.0, 64.0, 20)

@@ -13,7 +13,7 @@ from slow_projection import published
 
 from aet2dft import store
 from aet2dft.config import ReconstructSettings
-from aet2dft.recon.algorithms import choose
+from aet2dft.recon.algorithms.catalog import choose
 from aet2dft.recon.metrics import match
 from aet2dft.recon.tilt_series import TiltSeries
 

@@ -7,9 +7,9 @@ import pytest
 from ase.io import read
 from commands import done
 
-from aet2dft.recon.simulate import Noise, with_noise
+from aet2dft.recon.atoms.simulate import Noise, with_noise
 from aet2dft.recon.tilt_series import TiltSeries
-from aet2dft.recon.verification import verify
+from aet2dft.recon.verification.round_trip import verify
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "prism_fept"
 PIXEL = 0.3725

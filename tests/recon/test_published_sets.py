@@ -13,8 +13,8 @@ from commands import done
 
 from aet2dft import store
 from aet2dft.config import TraceSettings, VolumeSettings
-from aet2dft.recon.peaks import trace
-from aet2dft.recon.readers import read_volume
+from aet2dft.recon.atoms.peaks import trace
+from aet2dft.recon.images.readers import read_volume
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_data]
 

@@ -8,13 +8,13 @@ import pytest
 from scipy.io import loadmat
 
 from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings, TraceSettings
-from aet2dft.recon.calibration import moved
-from aet2dft.recon.classification import classify
+from aet2dft.recon.atoms.classification import classify
+from aet2dft.recon.atoms.peaks import trace
+from aet2dft.recon.atoms.refinement import refine
+from aet2dft.recon.atoms.simulate import Noise, simulate
+from aet2dft.recon.images.calibration import moved
 from aet2dft.recon.metrics import match
-from aet2dft.recon.peaks import trace
-from aet2dft.recon.reconstruction import reconstruct
-from aet2dft.recon.refinement import refine
-from aet2dft.recon.simulate import Noise, simulate
+from aet2dft.recon.volumes.reconstruction import reconstruct
 
 PIXEL = 0.3725
 IRON = 0.25

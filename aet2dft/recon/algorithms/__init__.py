@@ -1,0 +1,1 @@
+"""The algorithms of `reconstruct`, each a generator of states, and the catalog from which one is taken."""

@@ -1,0 +1,362 @@
+"""Rounds of refinement: atoms fitted until held-out images gain no more, false ones dropped, missing ones added.
+
+All in pixels; what goes in and comes out, and in which unit, is arranged in ``refinement``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft.recon.atoms import atom_fit
+from aet2dft.recon.atoms.atom_fit import Calibration, Problem
+from aet2dft.recon.atoms.contacts import Contacts
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images, normal_blocks
+from aet2dft.recon.atoms.image_poses import posed
+from aet2dft.recon.atoms.peaks import thinned
+from aet2dft.recon.atoms.populations import MOST_POPULATIONS, best_mixture, mixture
+from aet2dft.recon.atoms.residuals import BackProjector, missing_atoms
+from aet2dft.recon.tilt_series import TiltSeries
+
+Floats = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+PRODUCTS = 6
+"""Products with the normal matrix per Gauss-Newton step."""
+FALSE_HEIGHT = 0.5
+"""An atom below this fraction of the height of the faintest species is false."""
+NEAREST = 0.95
+"""Of two fitted atoms nearer than this fraction of the minimum distance the lower is false."""
+SOUGHT_HEIGHT = 0.35
+"""Missing atoms are looked for down to this fraction of it: a residual shows less than a fit."""
+_NO_SPECIES = 0.1
+"""A population of heights below this fraction of the highest is no species."""
+LEAST_GAIN = 2.0
+"""A missing atom lowers half the chi-square by this much at least: its height is two standard errors."""
+_NO_GAIN = 1e-3
+"""Relative fall of the R factor that is none: what comes after it fits noise."""
+_LEAST_IMAGES = 10
+"""With fewer images none is held out."""
+_CELL = 8.0
+"""Pixels; atoms are sorted by cubes of this edge: neighbors in space are neighbors in memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """Atoms that were added or dropped, in the order in which that happened."""
+
+    rounds: NDArray[np.intp]
+    """(m,): round after which it happened, from 0."""
+    actions: NDArray[np.str_]
+    """(m,): ``added`` or ``dropped``."""
+    positions: Floats
+    """(m, 3), Å: of an added one as it was found, of a dropped one as it was last fitted."""
+    heights: Floats
+    """(m,): the same."""
+    gains: Floats
+    """(m,): how much the atom, at its best height, lowers half the chi-square if all others stay."""
+    n_images: NDArray[np.intp]
+    """(m,): images that are explained better with the atom."""
+
+    @classmethod
+    def joined(cls, parts: list[Changes]) -> Changes:
+        """One record of several."""
+        return cls(
+            rounds=np.concatenate([np.zeros(0, np.intp), *(part.rounds for part in parts)]),
+            actions=np.concatenate([np.zeros(0, "U7"), *(part.actions for part in parts)]),
+            positions=np.concatenate([np.zeros((0, 3)), *(part.positions for part in parts)]),
+            heights=np.concatenate([np.zeros(0), *(part.heights for part in parts)]),
+            gains=np.concatenate([np.zeros(0), *(part.gains for part in parts)]),
+            n_images=np.concatenate([np.zeros(0, np.intp), *(part.n_images for part in parts)]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Images that are fitted, and images that judge."""
+
+    geometry: ImageGeometry
+    """Of all images."""
+    measured: Images
+    """(n, nx, ny): all images."""
+    fitted: NDArray[np.intp]
+    """Numbers of those that are fitted."""
+    held_out: NDArray[np.intp]
+    """Numbers of the others."""
+    fit_geometry: bool
+    """Whether every image may shift and turn."""
+
+    @classmethod
+    def of(cls, series: TiltSeries, fraction: float, *, fit_geometry: bool = False) -> Data:
+        """Hold out a fraction of the images, evenly spaced in tilt, the first and the last excluded."""
+        n = series.n_images
+        count = max(1, round(fraction * n)) if fraction > 0 and n >= _LEAST_IMAGES else 0
+        places = np.rint(np.linspace(0, n - 1, count + 2)[1:-1]).astype(np.intp)
+        held_out = np.sort(np.argsort(series.tilt_angles, kind="stable")[places])
+        return cls(
+            geometry=ImageGeometry.of(series),
+            measured=series.projections,
+            fitted=np.setdiff1d(np.arange(n), held_out),
+            held_out=held_out,
+            fit_geometry=fit_geometry,
+        )
+
+    def all_fitted(self) -> Data:
+        """The same without images that are held out."""
+        return replace(self, fitted=np.arange(len(self.measured)), held_out=self.held_out[:0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """Atoms, and where they come from."""
+
+    atoms: GaussianAtoms
+    """What is fitted."""
+    source: NDArray[np.intp]
+    """(N,): number among the atoms that came in; -1 for added ones."""
+
+    def of(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Model:
+        """Some of them, by index or mask."""
+        return Model(atoms=self.atoms.of_atoms(which), source=self.source[which])
+
+    def in_order(self) -> Model:
+        """Sorted by cubes in space: results do not depend on the order in which atoms came."""
+        x = self.atoms.positions
+        return self.of(np.lexsort((*x.T, *np.floor(x / _CELL).T)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """The fit after some Gauss-Newton steps."""
+
+    iteration: int
+    """Steps in this round."""
+    round: int
+    """0 before any atom was added."""
+    values: GaussianAtoms
+    """The atoms, pixels."""
+    r_factor: float
+    """Mean over the fitted images of the sum of absolute residuals over the sum of absolute counts."""
+    r_free: float
+    """The same of the held-out images; NaN without them."""
+    converged: bool
+    """Whether nothing is gained any more: by held-out images, without them by the fitted ones."""
+    calibration: Calibration
+    """Scale, background and noise of the fitted images."""
+    data: Data
+    """The images, and where atoms land in them."""
+    problem: Problem
+    """What is fitted next to `values`."""
+    residual: Images
+    """(n, nx, ny): target minus the images of `values`."""
+    contacts: Contacts
+    """How near to each other the atoms may come."""
+
+
+def gauss_newton(
+    data: Data, atoms: GaussianAtoms, round_number: int = 0, contacts: Contacts | None = None
+) -> Iterator[State]:
+    """Fit positions, heights and widths step by step, without end; the first state is that of the start.
+
+    Parameters
+    ----------
+    data : Data
+        Images.
+    atoms : GaussianAtoms
+        Where to start.
+    round_number : int
+        Passed on to the states.
+    contacts : Contacts, optional
+        How near to each other the atoms may come; default: as near as the images want them.
+    """
+    contacts = contacts or Contacts.none(len(atoms.widths))
+    measured = data.measured[data.fitted]
+    previous, iteration = np.inf, 0
+    while True:
+        geometry = data.geometry.of_images(data.fitted)
+        model = images(geometry, atoms)
+        atoms, calibration = atom_fit.normalized(atoms, atom_fit.calibrate(measured, model))
+        model = images(geometry, atoms)
+        problem = Problem.of(geometry, measured, model, calibration)
+        residual = problem.target - model
+        r_factor = float(r_factors(measured, calibration.expected(model)).mean())
+        r_free = _r_free(data, atoms)
+        judge = r_factor if np.isnan(r_free) else r_free
+        yield State(
+            iteration=iteration,
+            round=round_number,
+            values=atoms,
+            r_factor=r_factor,
+            r_free=r_free,
+            converged=not judge < previous * (1.0 - _NO_GAIN),
+            calibration=calibration,
+            data=data,
+            problem=problem,
+            residual=residual,
+            contacts=contacts,
+        )
+        # the atoms of the first start come from a volume that knew the held-out images
+        previous, iteration = (judge if iteration or round_number else np.inf), iteration + 1
+        step = atom_fit.newton_step(problem, atoms, residual, PRODUCTS, close=contacts.pairs(atoms))
+        atoms = atom_fit.fitted_widths(problem, *_descended(problem, contacts, atoms, step, residual))
+        if data.fit_geometry:
+            data = replace(data, geometry=posed(data.geometry, data.measured, atoms))
+
+
+def settled(states: Iterator[State], most: int, seen: Callable[[State], None]) -> State:
+    """The best after one to so many steps, by held-out images where there are any; `seen` is shown every state.
+
+    The start is not among them: some of its atoms were never fitted.
+    """
+    seen(next(states))
+    best = next(states)
+    seen(best)
+    for state in itertools.islice(states, most - 1):
+        if best.converged:
+            break
+        seen(state)
+        best = state if _judge(state) < _judge(best) else replace(best, converged=True)
+    return best
+
+
+def pruned(model: Model, state: State, *, faintest: float, min_distance: float) -> tuple[Model, Changes]:
+    """Without the atoms that are too low for the faintest species, or too near to a higher one.
+
+    What the contacts with higher atoms cost is taken off the fall of chi-square, and thereby off the height, of an
+    atom. The kinds of the others follow their heights.
+
+    Parameters
+    ----------
+    model : Model
+        Atoms of the state.
+    state : State
+        How they were fitted.
+    faintest : float
+        Height of the faintest species.
+    min_distance : float
+        Pixels; nearer pairs than `NEAREST` of it are one atom.
+    """
+    order = np.argsort(-model.atoms.heights, kind="stable")
+    false = np.zeros(len(order), dtype=bool)
+    false[order] = ~thinned(model.atoms.positions[order], NEAREST * min_distance)
+    false |= _believed_heights(model.atoms, state) < FALSE_HEIGHT * faintest
+    stays = model.of(~false)
+    gone = model.atoms.of_atoms(false)
+    without = state.problem.target - images(state.problem.geometry, stays.atoms)
+    _, gains, n_images = atom_fit.alone(state.problem, gone, without)
+    return replace(stays, atoms=_by_height(stays.atoms)), _changes("dropped", state, gone, gains, n_images)
+
+
+def completed(
+    model: Model, state: State, projector: BackProjector, *, faintest: float, min_distance: float
+) -> tuple[Model, Changes]:
+    """With the atoms that the residuals show besides.
+
+    Parameters
+    ----------
+    model : Model
+        Atoms, all of them real.
+    state : State
+        How they were fitted.
+    projector : BackProjector
+        Of the fitted images.
+    faintest : float
+        Height of the faintest species.
+    min_distance : float
+        Pixels.
+    """
+    residual = state.problem.target - images(state.problem.geometry, model.atoms)
+    points = missing_atoms(
+        projector, residual, model.atoms.positions, least=SOUGHT_HEIGHT * faintest, min_distance=min_distance
+    )
+    found = GaussianAtoms(
+        positions=points,
+        heights=np.zeros(len(points)),
+        kinds=np.zeros(len(points), dtype=np.intp),
+        widths=model.atoms.widths,
+    )
+    heights, gains, n_images = atom_fit.alone(state.problem, found, residual)
+    real = (heights > 0) & (gains >= LEAST_GAIN)
+    found = replace(found, heights=heights).of_atoms(real)
+    both = replace(
+        model.atoms,
+        positions=np.concatenate([model.atoms.positions, found.positions]),
+        heights=np.concatenate([model.atoms.heights, found.heights]),
+        kinds=np.concatenate([model.atoms.kinds, found.kinds]),
+    )
+    source = np.concatenate([model.source, np.full(len(found.heights), -1)])
+    added = _changes("added", state, found, gains[real], n_images[real])
+    return Model(atoms=both, source=source).in_order(), added
+
+
+def height_of_faintest(atoms: GaussianAtoms, *, species_known: bool) -> float:
+    """Height of the faintest species: the lowest median of a kind; where none is known, the lowest population.
+
+    A population below a tenth of the highest one is no species.
+    """
+    if species_known:
+        return float(min(np.median(atoms.heights[atoms.kinds == kind]) for kind in np.unique(atoms.kinds)))
+    means = best_mixture(atoms.heights, MOST_POPULATIONS)[0].means
+    return float(means[means > _NO_SPECIES * means[-1]][0])
+
+
+def r_factors(measured: Images, expected: Images) -> Floats:
+    """R factor (n,) of every image: sum of absolute residuals over sum of absolute counts of images (n, nx, ny)."""
+    total = np.abs(measured).sum(axis=(1, 2), dtype=np.float64)
+    return np.asarray(np.abs(measured - expected).sum(axis=(1, 2), dtype=np.float64) / np.where(total > 0, total, 1.0))
+
+
+def _descended(
+    problem: Problem, contacts: Contacts, atoms: GaussianAtoms, step: Floats, residual: Images
+) -> tuple[GaussianAtoms, Images]:
+    """The atoms after the step, or after the part of it that lowers the cost, and their images."""
+    model = problem.target - residual
+    before = problem.cost(model) + contacts.pairs(atoms).cost
+    for part in (1.0, 0.5, 0.25, 0.125):
+        there = atom_fit.moved(atoms, part * step)
+        seen = images(problem.geometry, there)
+        if problem.cost(seen) + contacts.pairs(there).cost < before:
+            return there, seen
+    return atoms, model
+
+
+def _believed_heights(atoms: GaussianAtoms, state: State) -> Floats:
+    """Heights (N,) at which atoms without contacts would lower the cost as much as these, with theirs, do."""
+    costs = state.contacts.pairs(atoms).costs(atoms.heights)
+    curvature = normal_blocks(state.problem.geometry, atoms, state.problem.weights)[:, 3, 3]
+    lowered = np.sqrt(np.maximum(atoms.heights**2 - 2.0 * costs / np.maximum(curvature, np.finfo(float).tiny), 0.0))
+    return np.where(costs > 0, np.minimum(lowered, atoms.heights), atoms.heights)
+
+
+def _by_height(atoms: GaussianAtoms) -> GaussianAtoms:
+    """The atoms with kinds that rise with their heights."""
+    found = mixture(atoms.heights, len(atoms.widths))
+    return replace(atoms, kinds=found.posterior(atoms.heights).argmax(axis=1))
+
+
+def _r_free(data: Data, atoms: GaussianAtoms) -> float:
+    """R factor of the held-out images, with scale and background of their own; NaN without any."""
+    if not data.held_out.size:
+        return float("nan")
+    measured = data.measured[data.held_out]
+    model = images(data.geometry.of_images(data.held_out), atoms)
+    return float(r_factors(measured, atom_fit.calibrate(measured, model).expected(model)).mean())
+
+
+def _judge(state: State) -> float:
+    return state.r_factor if np.isnan(state.r_free) else state.r_free
+
+
+def _changes(action: str, state: State, atoms: GaussianAtoms, gains: Floats, n_images: NDArray[np.intp]) -> Changes:
+    return Changes(
+        rounds=np.full(len(gains), state.round),
+        actions=np.full(len(gains), action, dtype="U7"),
+        positions=atoms.positions,
+        heights=atoms.heights,
+        gains=gains,
+        n_images=n_images,
+    )

@@ -1,0 +1,86 @@
+"""Candidates that other software traced, in the frame of a volume: which unit and origin their coordinates have."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft.errors import InputError
+from aet2dft.recon.atoms import _kernels_peaks as kernels
+from aet2dft.recon.tilt_series import Volume
+
+Floats = NDArray[np.float64]
+
+_RADIUS = 0.7
+"""Å: radius of the spheres in which the volume is looked at."""
+_CLEARLY = 2.0
+"""The volume at candidates is this many times as bright as on average, or it is not theirs."""
+_UNITS = {"Å": 0.0, "voxels": 1.0, "thirds of a voxel": 1.0 / 3.0}
+"""Voxels per unit of length; 0 for Å. Volumes are often upsampled three times before they are traced."""
+_ORIGINS = {"the center": 0.0, "the first voxel, as 0": 0.0, "the first voxel, as 1": 1.0}
+"""What coordinates may be measured from, and the coordinate that this place has, in their unit."""
+
+
+def in_frame_of(volume: Volume, positions: Floats) -> tuple[Floats, str]:
+    """Candidates in Å from the origin of a volume, and how their coordinates were read.
+
+    Parameters
+    ----------
+    volume : Volume
+        Density with the candidates as bright spots.
+    positions : ndarray, shape (n, 3)
+        Coordinates in Å, voxels, or thirds of a voxel, from the center or the first voxel; axes as in the volume.
+
+    Returns
+    -------
+    positions : ndarray, shape (n, 3)
+        Å.
+    reading : str
+        Unit and origin in words.
+
+    Raises
+    ------
+    InputError
+        If there are no candidates, a coordinate is not finite, or the volume is not clearly brighter at the candidates
+        in any of these frames.
+
+    Notes
+    -----
+    The frame in which the volume is brightest at the candidates; coordinates as they should be win a tie.
+    """
+    if not positions.size or not np.isfinite(positions).all():
+        raise InputError("there are no candidates, or a coordinate is not finite; give a file with their positions")
+    best, reading, brightest = positions, "", -np.inf
+    for unit, scale in _UNITS.items():
+        for origin, first in _ORIGINS.items():
+            tried = _read(volume, positions, scale, None if origin == "the center" else first)
+            bright = _brightness(volume, tried)
+            if bright > brightest:
+                best, reading, brightest = tried, f"{unit} from {origin}", bright
+    average = _brightness(volume, volume.positions(_all_over(volume)))
+    if not brightest > _CLEARLY * max(average, 0.0):
+        raise InputError(
+            "the volume is not brighter at the candidates, whatever unit and origin their coordinates have; check "
+            "--voxel-size and the order of the axes"
+        )
+    return best, reading
+
+
+def _read(volume: Volume, positions: Floats, scale: float, first: float | None) -> Floats:
+    """Å of coordinates of so many voxels (0: of Å), `first` at the first voxel; None: zero at the center."""
+    unit = scale * volume.voxel_size if scale else 1.0
+    if first is None:
+        return np.asarray(positions * unit + volume.origin)
+    at_zero = first * (unit if scale else volume.voxel_size)
+    return np.asarray(positions * unit - at_zero + volume.positions(np.zeros(3)))
+
+
+def _brightness(volume: Volume, positions: Floats) -> float:
+    """Mean sum of the density in spheres around positions (n, 3), Å; nothing outside."""
+    return float(kernels.sphere_sums(volume.values, volume.indices(positions), _RADIUS / volume.voxel_size).mean())
+
+
+def _all_over(volume: Volume) -> Floats:
+    """Indices (m, 3) of voxels spread evenly over a volume."""
+    axes = [np.linspace(0, size - 1, min(size, 24)).round() for size in volume.values.shape]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -1,0 +1,91 @@
+"""Small shifts and rotations of single images, fitted against the model of the atoms; in pixels and radians."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft.recon.atoms.atom_fit import Problem, calibrate
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, derivative, images
+
+Floats = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+FARTHEST = (1.0, 0.02)
+"""Pixels and radians; no image moves farther in one step."""
+_RIDGE = 1e-6
+"""Fraction of the diagonal that is added to the normal matrix of an image: atoms on a line do not show every turn."""
+
+
+def posed(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> ImageGeometry:
+    r"""The geometry after one Gauss-Newton step of a shift and a rotation of every image.
+
+    Parameters
+    ----------
+    geometry : ImageGeometry
+        Where atoms land now.
+    measured : ndarray, shape (n, nx, ny)
+        Images.
+    atoms : GaussianAtoms
+        Model, which stays.
+
+    Notes
+    -----
+    Rows and columns of image k become :math:`A_k R(\omega_k) x + c_k + s_k`. Brightness and background of the image
+    are fitted with the five numbers. All images together do not move: their mean rotation, and the shift that one
+    translation of the object explains, are taken out, since the atoms would follow.
+    """
+    model = images(geometry, atoms)
+    problem = Problem.of(geometry, measured, model, calibrate(measured, model))
+    unit = np.eye(3)
+    moves = [np.broadcast_to(axis, atoms.positions.shape) for axis in unit]
+    turns = [np.cross(axis, atoms.positions) for axis in unit]
+    slopes = np.stack([derivative(geometry, atoms, np.pad(step, ((0, 0), (0, 1)))) for step in [*moves, *turns]])
+    found = np.array([_image_step(k, geometry, problem, model, slopes) for k in range(len(model))])
+    shifts, rotations = found[:, :2], found[:, 2:]
+    rotations = _shortened(rotations - rotations.mean(axis=0), FARTHEST[1])
+    shifts = _shortened(shifts - _of_object(geometry, shifts), FARTHEST[0])
+    return replace(geometry, axes=geometry.axes @ rotation_matrices(rotations), centers=geometry.centers + shifts)
+
+
+def rotation_matrices(vectors: Floats) -> Floats:
+    """Matrices (n, 3, 3) of rotations given by vectors (n, 3): axis times angle, radians."""
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_rotvec(vectors).as_matrix())
+
+
+def difference(geometry: ImageGeometry, before: ImageGeometry) -> tuple[Floats, Floats]:
+    """Shift (n, 2), pixels, and rotation vector (n, 3), radians, in the frame of the object, between two geometries."""
+    from scipy.spatial.transform import Rotation
+
+    now, then = (np.concatenate([g.axes, np.cross(g.axes[:, :1], g.axes[:, 1:])], axis=1) for g in (geometry, before))
+    turned = Rotation.from_matrix(then.swapaxes(1, 2) @ now)
+    return geometry.centers - before.centers, np.asarray(turned.as_rotvec())
+
+
+def _image_step(k: int, geometry: ImageGeometry, problem: Problem, model: Images, slopes: Images) -> Floats:
+    """Shift and rotation (5,) of one image; `slopes` (6, n, nx, ny) are those of moves and turns of the object."""
+    # moving the object along the row axis of the image moves what is seen by one row
+    along = [np.tensordot(axis, slopes[:3, k], axes=1) for axis in geometry.axes[k]]
+    columns = np.stack([*along, *slopes[3:, k], model[k], np.ones_like(model[k])]).reshape(7, -1).astype(np.float64)
+    weighted = columns * problem.weights[k].ravel()
+    matrix = (weighted[:, None] * columns).sum(axis=2)
+    right = (weighted * (problem.target[k] - model[k]).ravel()).sum(axis=1)
+    diagonal = np.maximum(np.diagonal(matrix), np.finfo(float).tiny)
+    scale = 1.0 / np.sqrt(diagonal)
+    normal = matrix * scale[:, None] * scale + _RIDGE * np.eye(7)
+    return np.asarray((scale * np.linalg.solve(normal, scale * right))[:5])
+
+
+def _of_object(geometry: ImageGeometry, shifts: Floats) -> Floats:
+    """The part of shifts (n, 2) that a translation of the object explains."""
+    translation, *_ = np.linalg.lstsq(geometry.axes.reshape(-1, 3), shifts.ravel(), rcond=None)
+    return np.asarray(geometry.axes @ translation)
+
+
+def _shortened(vectors: Floats, longest: float) -> Floats:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors * np.minimum(1.0, longest / np.maximum(length, longest)))

@@ -1,0 +1,336 @@
+"""Atoms refined against the images of a tilt series: what comes in, what goes out, in Å.
+
+The steps are in ``atom_rounds``, the least squares in ``atom_fit``, the search for missing atoms in ``residuals``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from aet2dft.atoms import neighbor_distances
+from aet2dft.config import RefineSettings
+from aet2dft.errors import InputError
+from aet2dft.recon.atoms.atom_fit import standard_errors
+from aet2dft.recon.atoms.atom_rounds import (
+    Changes,
+    Data,
+    Model,
+    State,
+    completed,
+    gauss_newton,
+    height_of_faintest,
+    pruned,
+    r_factors,
+    settled,
+)
+from aet2dft.recon.atoms.classification import by_brightness
+from aet2dft.recon.atoms.contacts import Contacts
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.atoms.image_poses import difference
+from aet2dft.recon.atoms.residuals import BackProjector
+from aet2dft.recon.atoms.simulate import CONTRAST
+from aet2dft.recon.tilt_series import TiltSeries
+
+Floats = NDArray[np.float64]
+
+CANDIDATE_WIDTH = 0.5
+"""Å: width of the image of an atom where nothing is known of it."""
+BAD_IMAGE = 1.5
+"""An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
+_LEAST_HEIGHT = 1e-3
+"""Heights start at this fraction of the highest at least: an atom without height could not move."""
+_WORTHWHILE = 1e-3
+"""No further round follows one that added a smaller fraction of the atoms."""
+_REACHED = 0.01
+"""A pixel is within reach of atoms where they are brighter than this fraction of the brightest pixel."""
+_LEAST_FREE = 0.1
+"""Fewer degrees of freedom per pixel than this are not believed."""
+_ERROR_PRODUCTS = 20
+"""Products with the normal matrix for the standard errors."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refinement:
+    """How atoms were refined against images."""
+
+    r_factor_before: float
+    """R factor of the atoms that came in: mean over the fitted images."""
+    r_factor_after: float
+    """R factor of the result: mean over all images."""
+    r_free: float
+    """R factor of the held-out images before they joined the last step; NaN without them."""
+    r_factor_per_image: Floats
+    """(n,): R factor of every image."""
+    held_out: NDArray[np.intp]
+    """(m,): numbers of the images that were held out."""
+    history: Floats
+    """(steps, 4): round, step of the round, R factor, R factor of the held-out images."""
+    rms_shift: float
+    """Å: root mean square shift of the atoms that came in and are still there."""
+    n_added: int
+    """Atoms of the result that did not come in."""
+    n_dropped: int
+    """Atoms that came in and are not in the result."""
+    min_distance: float
+    """Å: of two fitted atoms nearer than 0.95 of this distance the lower one was dropped."""
+    changes: Changes
+    """Every addition and removal with its evidence."""
+    contacts: dict[str, float]
+    """Å: pairs of these species that are nearer were pushed apart; those of which enough are known."""
+    widths: dict[str, float]
+    """Å: standard deviation of the image of an atom, by species."""
+    scale: Floats
+    """(n,): brightness of every image; 1 on average."""
+    background: Floats
+    """(n,): constant of every image."""
+    shifts: Floats
+    """(n, 2), pixels: by how much every image is shifted against its tilt series; 0 unless they were fitted."""
+    rotations: Floats
+    """(n, 3), degrees: axis times angle by which the object is turned in every image; 0 unless they were fitted."""
+    gain: float
+    """Variance of a pixel per unit of its expected value."""
+    offset: float
+    """Variance of a pixel where nothing is expected."""
+    warnings: tuple[str, ...]
+    """What the user should look at."""
+
+
+def refine(
+    atoms: Atoms,
+    series: TiltSeries,
+    settings: RefineSettings = RefineSettings(),
+    *,
+    min_distance: float = 2.0,
+    seed: int = 0,
+    progress: Callable[[State], None] | None = None,
+) -> tuple[Atoms, Refinement]:
+    r"""Fit atoms to the images of a tilt series.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Positions in Å from the rotation center; species X as well.
+    series : TiltSeries
+        Images, raw rather than denoised.
+    settings : RefineSettings
+        Steps, rounds, held-out images.
+    min_distance : float
+        Å: that of `trace`; of two fitted atoms nearer than 0.95 of it the lower one is dropped.
+    seed : int
+        Of the noise by which the standard errors are found.
+    progress : callable, optional
+        Is shown every state.
+
+    Returns
+    -------
+    Atoms
+        Those that stay, in their order, then the added ones, with `intensity` (sum of the image of the atom over its
+        pixels), `peak_width`, `position_sigma`, and, where species are known, `species_confidence`.
+    Refinement
+        R factors, every change with its evidence, and the calibration of the images.
+
+    Raises
+    ------
+    InputError
+        If there are no atoms, a number is not finite, or the images do not show these atoms.
+
+    Notes
+    -----
+    Image k is :math:`s_k \sum_j H_j G(u - A_k x_j; \sigma_Z) + c_k`, G a Gaussian of unit area. Positions and heights
+    are found by Gauss-Newton steps with a few preconditioned conjugate gradients each, weighted with the inverse
+    variance of the pixels; widths, scales, backgrounds and the two constants of the noise by least squares in between.
+    Few conjugate gradients regularize: badly determined combinations stay where the volume put them. Steps end when
+    the held-out images gain no more. Then atoms below half of the faintest species, or too near to a higher one, are
+    dropped, the residual images are projected back, and what shows there like an atom is added; so for some rounds.
+    The last step has all images. With `fit_geometry` every image shifts and turns a little after each step
+    (`image_poses`).
+
+    Pairs that are nearer than 99 of 100 well known neighbors are pushed apart (`Contacts.of`): atoms that noise
+    outshines would else end inside their neighbors.
+
+    Standard errors are those of the normal matrix, with neighbors that move along (see `atom_fit.standard_errors`).
+    They hold for a right model: multiple scattering and focus are not in it.
+    """
+    start, species = _start(atoms, series)
+    data = Data.of(series, settings.held_out, fit_geometry=settings.fit_geometry)
+    history: list[tuple[float, ...]] = []
+
+    def seen(state: State) -> None:
+        history.append((state.round, state.iteration, state.r_factor, state.r_free))
+        if progress is not None:
+            progress(state)
+
+    model, data, changes, r_free = _in_rounds(
+        data,
+        start,
+        settings,
+        min_distance=min_distance / series.pixel_size,
+        species_known=bool(species.all()),
+        seen=seen,
+    )
+    final = gauss_newton(data.all_fitted(), model.atoms, settings.rounds + 1, _contacts(model.atoms, settings))
+    last = settled(final, 1, seen)
+    model = replace(model, atoms=last.values)
+    result, rms_shift = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
+    expected = last.calibration.expected(last.problem.target - last.residual)
+    per_image = r_factors(series.projections, expected)
+    shifts, rotations = difference(last.data.geometry, ImageGeometry.of(series))
+    names = [chemical_symbols[z] for z in species]
+    return result, Refinement(
+        r_factor_before=history[0][2],
+        r_factor_after=float(per_image.mean()),
+        r_free=r_free,
+        r_factor_per_image=per_image,
+        held_out=data.held_out,
+        history=np.array(history),
+        rms_shift=rms_shift,
+        n_added=int((model.source < 0).sum()),
+        n_dropped=len(atoms) - int((model.source >= 0).sum()),
+        min_distance=min_distance,
+        changes=replace(changes, positions=changes.positions * series.pixel_size),
+        contacts=last.contacts.by_name(names, series.pixel_size),
+        widths=dict(zip(names, (last.values.widths * series.pixel_size).tolist(), strict=True)),
+        scale=last.calibration.scale,
+        background=last.calibration.background,
+        shifts=shifts,
+        rotations=np.degrees(rotations),
+        gain=last.calibration.gain,
+        offset=last.calibration.offset,
+        warnings=_warnings(result, per_image, min_distance),
+    )
+
+
+def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
+    """The atoms as Gaussians with heights in proportion to their intensities, and the atomic numbers of their kinds.
+
+    Without intensities the atomic numbers tell.
+    """
+    if not len(atoms):
+        raise InputError("there are no atoms to refine; run `aet2dft trace` first")
+    brightness = np.maximum(atoms.numbers, 1) ** CONTRAST
+    intensity = np.asarray(atoms.arrays.get("intensity", brightness), dtype=np.float64)
+    for name, values in (("positions", atoms.positions), ("intensities", intensity), ("pixels", series.projections)):
+        if not np.isfinite(values).all():
+            raise InputError(f"{int((~np.isfinite(values)).sum())} {name} are NaN or infinite; remove or mend them")
+    species, kinds = np.unique(atoms.numbers, return_inverse=True)
+    if species[0] == 0 and len(species) > 1:
+        raise InputError(f"{int((atoms.numbers == 0).sum())} atoms have no element, the others have; run `classify`")
+    known = atoms.arrays.get("peak_width", np.zeros(0))
+    width = float(np.median(known[known > 0])) if (known > 0).any() else CANDIDATE_WIDTH
+    gaussians = GaussianAtoms(
+        positions=atoms.positions / series.pixel_size,
+        heights=np.maximum(intensity, _LEAST_HEIGHT * np.abs(intensity).max()),
+        kinds=kinds,
+        widths=np.full(len(species), width / series.pixel_size),
+    )
+    _check_shown(gaussians, series)
+    return Model(atoms=gaussians, source=np.arange(len(atoms))).in_order(), species
+
+
+def _check_shown(atoms: GaussianAtoms, series: TiltSeries) -> None:
+    """Raise InputError where the images are not brighter at the atoms."""
+    model = images(ImageGeometry.of(series), atoms)
+    contrast = model - model.mean(axis=(1, 2), keepdims=True)
+    if not float((contrast * series.projections).sum(dtype=np.float64)) > 0:
+        raise InputError(
+            "the images are not brighter where the atoms should be: check pixel size, angles and contrast, and that "
+            "positions are measured from the rotation center"
+        )
+
+
+def _in_rounds(
+    data: Data,
+    model: Model,
+    settings: RefineSettings,
+    *,
+    min_distance: float,
+    species_known: bool,
+    seen: Callable[[State], None],
+) -> tuple[Model, Data, Changes, float]:
+    """Fit, drop, add, until hardly any added atom stays or the rounds are over; the last R of held-out images."""
+    changes: list[Changes] = []
+    diameter = 2.0 * float(np.linalg.norm(model.atoms.positions, axis=1).max())
+    projector: BackProjector | None = None
+    n_added = 0
+    for number in range(settings.rounds + 1):
+        steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
+        state = settled(steps, settings.iterations, seen)
+        data = state.data
+        faintest = height_of_faintest(state.values, species_known=species_known)
+        model, dropped = pruned(replace(model, atoms=state.values), state, faintest=faintest, min_distance=min_distance)
+        changes.append(dropped)
+        n_added, before = int((model.source < 0).sum()), n_added
+        if number == settings.rounds or (number > 0 and n_added - before < _WORTHWHILE * len(model.source)):
+            break
+        if projector is None:
+            width = float(state.values.widths.mean())
+            projector = BackProjector.of(state.problem.geometry, diameter=diameter, width=width)
+        projector = replace(projector, geometry=state.problem.geometry)
+        model, added = completed(model, state, projector, faintest=faintest, min_distance=min_distance)
+        changes.append(added)
+        if not len(added.gains):
+            break
+    return model, data, Changes.joined(changes), state.r_free
+
+
+def _contacts(atoms: GaussianAtoms, settings: RefineSettings) -> Contacts:
+    return Contacts.of(atoms) if settings.contacts else Contacts.none(len(atoms.widths))
+
+
+def _errors(state: State, seed: int) -> Floats:
+    """Standard errors (N, 4) of positions, pixels, and heights."""
+    model = state.problem.target - state.residual
+    # four numbers per atom follow the noise: the residuals of the pixels that atoms reach are smaller than it
+    n_reached = np.count_nonzero(model > _REACHED * model.max())
+    free = max(1.0 - 4.0 * len(state.values.heights) / n_reached, _LEAST_FREE)
+    variance = state.calibration.variance(model) / np.float32(free * state.calibration.scale[:, None, None] ** 2)
+    return standard_errors(state.problem, state.values, variance, products=_ERROR_PRODUCTS, seed=seed)
+
+
+def _result(
+    atoms: Atoms, model: Model, pixel_size: float, species: NDArray[np.intp], errors: Floats
+) -> tuple[Atoms, float]:
+    """The atoms that stay, in their order, then the added ones; and the rms shift of the former, Å."""
+    order = np.lexsort((model.source, model.source < 0))
+    model, errors = model.of(order), errors[order]
+    stays = model.source[model.source >= 0]
+    positions = model.atoms.positions * pixel_size
+    result = atoms[stays]
+    result.extend(Atoms("X" * (len(positions) - len(stays))))
+    if "site_id" in result.arrays:
+        last = int(atoms.arrays["site_id"].max())
+        result.arrays["site_id"][len(stays) :] = np.arange(last + 1, last + 1 + len(positions) - len(stays))
+    shift = positions[: len(stays)] - atoms.positions[stays]
+    kinds, confidence = by_brightness(positions, model.atoms.heights, len(species))
+    result.positions[:] = positions
+    result.numbers[:] = species[kinds]
+    result.set_tags(kinds + 1)
+    for name, values in (
+        ("intensity", model.atoms.heights),
+        ("peak_width", model.atoms.sigma * pixel_size),
+        ("position_sigma", errors[:, :3] * pixel_size),
+        ("species_confidence", confidence),
+    ):
+        result.arrays.pop(name, None)
+        result.set_array(name, values)
+    return result, float(np.sqrt((shift**2).sum(axis=1).mean())) if len(stays) else float("nan")
+
+
+def _warnings(atoms: Atoms, per_image: Floats, min_distance: float) -> tuple[str, ...]:
+    """Bonds that are too short, and images that fit badly."""
+    said = []
+    if len(atoms) > 1:
+        short = neighbor_distances(atoms)[0] < min_distance
+        if short.any():
+            said.append(f"{int(short.sum())} atoms are nearer than {min_distance:g} Å to another; look at them")
+    bad = np.flatnonzero(per_image > BAD_IMAGE * np.median(per_image))
+    if bad.size:
+        listed = ", ".join(str(k) for k in bad[:10])
+        said.append(f"{bad.size} images fit badly (R factor above {BAD_IMAGE} times the median): {listed}")
+    return tuple(said)

@@ -1,0 +1,1 @@
+"""From files to a `TiltSeries` that can be trusted: readers, checks of images and conventions, scale, noise."""

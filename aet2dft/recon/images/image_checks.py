@@ -1,0 +1,243 @@
+"""What can be wrong with a stack of images: refused in one sentence, or noted.
+
+The thresholds are those at which published series pass and their damaged copies do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft.errors import InputError
+from aet2dft.recon.tilt_series import TiltSeries
+
+PIXEL_SIZES = (0.05, 2.0)
+"""Å; a pixel size outside this range is in another unit."""
+_SATURATED, _LEAST_SATURATED = 1e-4, 10
+"""Fraction and number of pixels at the maximum of integer images above which the detector was saturated."""
+_DEEP = 255
+"""An integer maximum below this is a count, not the end of a detector's range."""
+_FITS_BETTER = 3.5
+"""How many times better (mean squares) the profiles along the wrong axis must agree in transposed images."""
+_ALIKE = 1e-9
+"""Rounding of the comparison."""
+_DARK = 0.5
+"""Standard deviations by which the middle of the mean image must be darker than its border to be called dark."""
+_OTHER_INTENSITY = 0.3
+"""Relative difference from the median total above which an image is named."""
+_COVERED = 0.1
+"""Voxels of the smoothed support in a ray that passes through it."""
+_BLUR = 2.0
+"""Å: standard deviation of the Gaussian that merges atoms before bright pixels are told from dark ones."""
+_DARK_BRIGHT = (2.0, 98.0)
+"""Percentiles of a blurred image between which the limit of its bright pixels lies."""
+_SOME_OUTSIDE, _MOST_OUTSIDE = 0.02, 0.5
+"""Part of the bright pixels outside a support that is noted, and that is refused."""
+_FEW_IMAGES, _SHORT_RANGE = 10, 60.0
+"""Number of images, and range of angles in degrees, below which the elongation is said."""
+Images = NDArray[np.float32]
+Notes = tuple[str, ...]
+
+
+def check_pixel_size(size: float | None, *, option: str, anything: bool) -> float:
+    """The size of a pixel or voxel in Å, after a check of its unit; `option` is the flag that gives it."""
+    if size is None:
+        raise InputError(f"the file does not say how large a pixel is; give --{option} in Å, e.g. 0.3725")
+    if not (math.isfinite(size) and size > 0):
+        raise InputError(f"--{option} {size} is no size; give --{option} in Å, e.g. 0.3725")
+    low, high = PIXEL_SIZES
+    if anything or low <= size <= high:
+        return float(size)
+    factor, unit = (10.0, "nm") if size < low else (0.01, "pm")
+    guess = f": {size:g} looks like {unit}, {size * factor:.4g} Å?" if low <= size * factor <= high else ""
+    raise InputError(
+        f"a pixel of {size:g} Å is outside {low} to {high} Å{guess}; give --{option} in Å, or --any-{option}"
+    )
+
+
+def as_images(values: NDArray[Any]) -> tuple[Images, Notes]:
+    """Images (n, nx, ny) as float32; conversion of integers and saturation are noted."""
+    if values.dtype.kind not in "iub":
+        return np.ascontiguousarray(values, dtype=np.float32), ()
+    notes: Notes = (f"integer images ({values.dtype}) converted to float32",)
+    if values.dtype.itemsize <= 2 and values.dtype.kind != "b" and values.max() >= _DEEP:
+        full = int((values == values.max()).sum())
+        if full > max(_LEAST_SATURATED, _SATURATED * values.size):
+            notes += (f"{full} pixels have the largest value, {values.max()}: the detector may have been saturated",)
+    return np.ascontiguousarray(values, dtype=np.float32), notes
+
+
+def mend_or_refuse(images: Images, *, fill: str | None) -> tuple[Images, Notes]:
+    """Images without NaN and infinities: they are refused, or become the median of their finite neighbors."""
+    bad = np.argwhere(~np.isfinite(images))
+    if not len(bad):
+        return images, ()
+    n, (image, row, column) = len(np.unique(bad[:, 0])), bad[0]
+    where = f"{len(bad)} pixels in {n} of {len(images)} images (first: image {image}, pixel ({row}, {column}))"
+    if fill != "median":
+        raise InputError(f"{where} are NaN or infinite; give --fill median, or remove these images")
+    mended = images.copy()
+    for k, i, j in bad:
+        window = images[k, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3]
+        finite = window[np.isfinite(window)]
+        if not finite.size:
+            raise InputError(f"image {k} has no finite pixel around ({i}, {j}); remove it and its angle")
+        mended[k, i, j] = np.median(finite)
+    return mended, (f"{where} replaced by the median of their neighbors",)
+
+
+def check_images(images: Images, angles: NDArray[np.float64]) -> Notes:
+    """Refuse images that cannot belong to a tilt series, and note what is unusual.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, nx, ny)
+        Finite.
+    angles : ndarray, shape (n,) or (n, 3)
+        Degrees.
+
+    Returns
+    -------
+    tuple of str
+        What is unusual but can be worked with.
+
+    Raises
+    ------
+    InputError
+        For constant, identical, transposed and inverted images.
+    """
+    constant = np.flatnonzero(np.ptp(images, axis=(1, 2)) == 0)
+    if constant.size:
+        raise InputError(
+            f"{constant.size} of {len(images)} images show nothing (first: image {constant[0]}, all pixels are "
+            f"{images[constant[0], 0, 0]:g}); leave them out with --exclude {','.join(map(str, constant[:10]))}"
+        )
+    _refuse_identical(images)
+    _refuse_inverted(images)
+    theta = angles if angles.ndim == 1 else angles[:, 1]
+    _refuse_transposed(images, theta)
+    return _unusual_totals(images) + _unusual_angles(theta)
+
+
+def _refuse_identical(images: Images) -> None:
+    seen: dict[bytes, int] = {}
+    for k, image in enumerate(images):
+        first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), k)
+        if first != k:
+            raise InputError(f"images {first} and {k} are identical; leave one out with --exclude {k}")
+
+
+def _refuse_inverted(images: Images) -> None:
+    """An object on vacuum is brighter than the border of the mean image; an extended one is not darker."""
+    mean = images.mean(axis=0, dtype=np.float64)
+    if min(mean.shape) < 8:
+        return
+    edge, third = ([max(1, size // part) for size in mean.shape] for part in (16, 3))
+    border = np.ones(mean.shape, dtype=bool)
+    border[edge[0] : -edge[0], edge[1] : -edge[1]] = False
+    middle = mean[third[0] : -third[0], third[1] : -third[1]]
+    if middle.mean() < mean[border].mean() - _DARK * mean.std():
+        raise InputError(
+            "the object is darker than the border of the images; invert the contrast (dark-field images have it bright)"
+        )
+
+
+def _refuse_transposed(images: Images, theta: NDArray[np.float64]) -> None:
+    """Along the tilt axis, the sum of an image over its other axis is the same at every tilt."""
+    if len(images) < 3 or np.ptp(theta) < 20.0:
+        return
+    along_rows, along_columns = _spread(images.sum(axis=2)), _spread(images.sum(axis=1))
+    if along_columns > _FITS_BETTER * along_rows:
+        raise InputError(
+            f"the images look transposed: their profiles along axis 0 agree {along_columns / along_rows:.1f} times "
+            "better than those along axis 1, where the tilt axis should be; turn every image by 90 degrees"
+        )
+
+
+def _spread(profiles: NDArray[np.float32]) -> float:
+    """Mean square by which profiles (n, length) of any scale and offset differ: 0 alike, 1 unrelated."""
+    from scipy.ndimage import gaussian_filter1d
+
+    smooth = gaussian_filter1d(profiles.astype(np.float64), 1.0, axis=1)
+    centered = smooth - smooth.mean(axis=1, keepdims=True)
+    directions = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return max(_ALIKE, 1.0 - float(np.square(directions.mean(axis=0)).sum()))
+
+
+def _unusual_totals(images: Images) -> Notes:
+    totals = images.sum(axis=(1, 2), dtype=np.float64)
+    median = float(np.median(totals))
+    off = np.flatnonzero(np.abs(totals - median) > _OTHER_INTENSITY * abs(median))
+    if not off.size:
+        return ()
+    listed = ", ".join(f"image {k} {totals[k] / median:.2f}" for k in off[:5]) + (" ..." if off.size > 5 else "")
+    return (f"{off.size} images differ from the median total intensity by more than 30 % ({listed} of it)",)
+
+
+def _unusual_angles(theta: NDArray[np.float64]) -> Notes:
+    notes: Notes = ()
+    repeated = len(theta) - len(np.unique(np.round(theta % 180.0, 6)))
+    if repeated:
+        notes += (f"angles that repeat an earlier one, or are opposite to it: {repeated}",)
+    reach = float(np.ptp(theta))
+    if reach == 0:
+        return (*notes, f"{len(theta)} images at one tilt: nothing is known of the depth of the object")
+    if len(theta) < _FEW_IMAGES or reach < _SHORT_RANGE:
+        notes += (
+            f"{len(theta)} images over {reach:.0f} degrees: the volume will be elongated by {elongation(reach):.2f} "
+            "along the beam",
+        )
+    return notes
+
+
+def check_support(series: TiltSeries, support: NDArray[np.bool_]) -> Notes:
+    """Refuse a support that leaves out the object, and note one that cuts it.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images, bright on dark.
+    support : ndarray of bool, shape (nx, ny, nz)
+        Where the density may differ from zero.
+
+    Returns
+    -------
+    tuple of str
+        What is unusual but can be worked with.
+
+    Raises
+    ------
+    InputError
+        If most of the bright pixels of the images lie where nothing of the support projects to.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    from aet2dft.recon.fourier.projector import project_volume
+
+    smooth = gaussian_filter(support.astype(np.float32), 1.0, mode="nearest")
+    covered = project_volume(series, smooth) > _COVERED
+    blurred = np.stack([gaussian_filter(image, _BLUR / series.pixel_size) for image in series.projections])
+    dark, bright = np.percentile(blurred, _DARK_BRIGHT, axis=(1, 2))
+    object_pixels = blurred > ((dark + bright) / 2)[:, None, None]
+    outside = float((object_pixels & ~covered).sum() / object_pixels.sum())
+    said = f"the support leaves out {100 * outside:.0f} % of the bright pixels of the images"
+    if outside > _MOST_OUTSIDE:
+        raise InputError(f"{said}: the object is elsewhere; give a support in the frame of the images that holds it")
+    return (f"{said}: it may cut the object",) if outside > _SOME_OUTSIDE else ()
+
+
+def elongation(tilt_range: float) -> float:
+    """Elongation of a volume along the beam for a range of tilts in degrees; infinite for none.
+
+    Notes
+    -----
+    sqrt((a + sin a cos a) / (a - sin a cos a)) with a the half range (M. Radermacher and W. Hoppe, Proc. 7th Eur.
+    Congr. Electron Microsc. (1980)).
+    """
+    half = math.radians(min(tilt_range, 180.0)) / 2.0
+    product = math.sin(half) * math.cos(half)
+    return math.sqrt((half + product) / (half - product)) if half > product else math.inf

@@ -1,0 +1,186 @@
+"""Files of images and volumes -> `TiltSeries`, `Volume`, support; the only place where axes are put in order.
+
+How a file is opened is in ``array_files``, what can be wrong with images in ``image_checks``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft.config import ImagesSettings, VolumeSettings
+from aet2dft.errors import InputError
+from aet2dft.recon.images.angle_files import read_angles
+from aet2dft.recon.images.array_files import StoredArray, stored_arrays
+from aet2dft.recon.images.image_checks import as_images, check_images, check_pixel_size, mend_or_refuse
+from aet2dft.recon.tilt_series import TiltSeries, Volume
+
+_LEAST_EDGE = 4
+"""A three-dimensional array that is shorter along one axis is a table, not a volume."""
+Notes = tuple[str, ...]
+
+
+def read_tilt_series(path: str | Path, settings: ImagesSettings) -> tuple[TiltSeries, Notes]:
+    """Read aligned images and their angles, and check them.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.mat`` (5 and 7.3), ``.npy``, ``.npz``, ``.mrc``, ``.tif``, ``.emd`` or ``.h5`` with a stack of images.
+    settings : ImagesSettings
+        File of the angles, pixel size, and how to read where a file leaves it open.
+
+    Returns
+    -------
+    series : TiltSeries
+        With the rotation center at N // 2 of both axes.
+    notes : tuple of str
+        What was inferred, and what is unusual.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, images and angles do not fit together, or the images cannot be those of a tilt series.
+    """
+    path = Path(path)
+    if settings.angles is None:
+        raise InputError(f"{path.name}: the tilt angles are not known; give their file with --angles")
+    angles, notes = read_angles(settings.angles, unit=settings.angle_unit, variable=settings.angles_variable)
+    found = stored_arrays(path)
+    name, axis = _image_stack(path, found, len(angles), settings)
+    if len(found) > 1:
+        notes += (f"images: {name} of {path.name}, shape {found[name].shape}",)
+    size = found[name].pixel_size if settings.pixel_size is None else settings.pixel_size
+    size = check_pixel_size(size, option="pixel-size", anything=settings.any_pixel_size)
+    stack, more = as_images(np.moveaxis(_as_stack(found[name].load()), axis, 0))
+    keep = _kept(len(stack), settings.exclude)
+    stack, mended = mend_or_refuse(stack[keep], fill=settings.fill)
+    notes += more + mended + check_images(stack, angles[keep])
+    return TiltSeries.from_angles(stack, angles[keep], pixel_size=size), notes
+
+
+def read_volume(path: str | Path, settings: VolumeSettings = VolumeSettings()) -> tuple[Volume, Notes]:
+    """Read a volume and check it.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.mrc``, ``.mat``, ``.npy``, ``.npz``, ``.tif``, ``.emd`` or ``.h5`` with one three-dimensional array.
+    settings : VolumeSettings
+        Voxel size where the file does not say it, and the variable where it has several.
+
+    Returns
+    -------
+    volume : Volume
+        With its middle voxel at zero.
+    notes : tuple of str
+        What was inferred.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, holds no volume or several, or its values are not finite or all the same.
+    """
+    path = Path(path)
+    name, array, notes = _one_volume(path, settings.variable)
+    size = array.pixel_size if settings.voxel_size is None else settings.voxel_size
+    size = check_pixel_size(size, option="voxel-size", anything=settings.any_voxel_size)
+    if settings.voxel_size is None:
+        notes += (f"voxels of {size:.4g} Å, as {path.name} says",)
+    values = np.asarray(array.load(), dtype=np.float32)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        first = tuple(bad[0].tolist())
+        raise InputError(f"{path}: {len(bad)} voxels of {name} are NaN or infinite (first: {first}); mend them")
+    if np.ptp(values) == 0:
+        raise InputError(f"{path}: all voxels of {name} are {values.flat[0]:g}; give a volume with something in it")
+    return Volume(values=values, voxel_size=size, origin=np.zeros(3), history=(f"read from {path.name}",)), notes
+
+
+def read_support(path: str | Path, image_shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Region (nx, ny, nz) outside which the density is zero; its last axis sets the depth of the volume.
+
+    Parameters
+    ----------
+    path : str or Path
+        File with one three-dimensional array; voxels above zero are inside.
+    image_shape : (int, int)
+        Pixels of an image.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds no array over images of this shape, or one without a voxel in it.
+    """
+    name, array, _ = _one_volume(Path(path), None)
+    if array.shape[:2] != image_shape:
+        wanted = f"({image_shape[0]}, {image_shape[1]}, depth)"
+        raise InputError(f"{path}: the support has shape {array.shape}, the images want {wanted}; give one like that")
+    inside = np.asarray(array.load()) > 0
+    if not inside.any():
+        raise InputError(f"{path}: the support {name} is empty; mark the voxels that may hold atoms with 1")
+    return inside
+
+
+def _image_stack(path: Path, found: dict[str, StoredArray], n_angles: int, settings: ImagesSettings) -> tuple[str, int]:
+    """Name of the array with one image per angle, and its axis that counts them."""
+    fitting = {name: _image_axes(array.shape, n_angles, settings.image_axis) for name, array in found.items()}
+    if settings.variable is not None:
+        if settings.variable not in found:
+            raise InputError(f"{path}: holds no {settings.variable!r}; it holds {', '.join(found) or 'no numbers'}")
+        fitting = {settings.variable: fitting[settings.variable]}
+    names = [name for name, axes in fitting.items() if axes]
+    if not names:
+        stacks = {name: array.shape for name, array in found.items() if len(array.shape) in (2, 3)}
+        listed = ", ".join(f"{name} {shape}" for name, shape in stacks.items()) or "no stack of images"
+        raise InputError(
+            f"{settings.angles} holds {n_angles} angles, but no array of {path} has that many images: {listed}; "
+            "give one angle per image"
+        )
+    if len(names) > 1:
+        raise InputError(f"{path}: {', '.join(names)} may all be the images; name one with --variable")
+    axes = fitting[names[0]]
+    if len(axes) > 1:
+        shape = found[names[0]].shape
+        raise InputError(f"{path}: {names[0]} {shape} has {n_angles} along several axes; say which with --image-axis")
+    return names[0], axes[0]
+
+
+def _image_axes(shape: tuple[int, ...], n_angles: int, asked: int | None) -> list[int]:
+    """Axes of a stack that may count the images; a single image may come without such an axis."""
+    shape = (1, *shape) if len(shape) == 2 and n_angles == 1 else shape
+    if len(shape) != 3:
+        return []
+    return [axis for axis, length in enumerate(shape) if length == n_angles and asked in (None, axis)]
+
+
+def _as_stack(values: NDArray[Any]) -> NDArray[Any]:
+    return values[None] if values.ndim == 2 else values
+
+
+def _kept(n: int, exclude: tuple[int, ...]) -> NDArray[np.intp]:
+    """Indices of the images that stay."""
+    wrong = [k for k in exclude if not 0 <= k < n]
+    if wrong:
+        raise InputError(f"--exclude {wrong[0]}: there are {n} images, numbered from 0; name others")
+    keep = np.setdiff1d(np.arange(n), exclude)
+    if not keep.size:
+        raise InputError(f"--exclude leaves none of {n} images; keep some")
+    return keep
+
+
+def _one_volume(path: Path, variable: str | None) -> tuple[str, StoredArray, Notes]:
+    """The only three-dimensional array of a file, or the one that is named."""
+    found = stored_arrays(path)
+    three = {name: a for name, a in found.items() if len(a.shape) == 3 and min(a.shape) >= _LEAST_EDGE}
+    if variable is not None:
+        three = {name: array for name, array in three.items() if name == variable}
+    if len(three) != 1:
+        listed = ", ".join(f"{name} {array.shape}" for name, array in found.items()) or "no numbers"
+        problem = "several volumes" if three else f"no volume {variable or ''}".rstrip()
+        raise InputError(f"{path}: holds {problem}: {listed}; name one with --variable")
+    name = next(iter(three))
+    return name, three[name], (f"volume: {name} of {path.name}",) if len(found) > 1 else ()

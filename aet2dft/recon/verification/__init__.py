@@ -1,0 +1,1 @@
+"""How far the atoms can be trusted: their images are simulated and the chain is run again."""

@@ -1,0 +1,364 @@
+"""How far a model can be trusted: against a known one, or against what the same chain finds in its own images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
+
+from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings, TraceSettings, VerifySettings
+from aet2dft.errors import InputError
+from aet2dft.recon.atoms.atom_fit import calibrate
+from aet2dft.recon.atoms.simulate import WIDTH, Noise, simulate_images, with_noise
+from aet2dft.recon.metrics import Match, image_fit, match
+from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.verification.multislice import Microscope, with_source
+from aet2dft.recon.verification.scattering import ImageComparison, compare_images, fine_images, scans, seconds_needed
+
+Warnings = tuple[str, ...]
+_ORDERS = tuple(itertools.permutations(range(3)))
+_SIGNS = tuple(itertools.product((1.0, -1.0), repeat=3))
+
+_SAME_FRAME = 0.9
+"""Fraction of the reference that is identified in the frame it has, above which no other is tried."""
+_BELIEVED = 0.5
+"""Another frame is believed where it identifies this fraction of the reference, and misses at most this part of what
+the given one misses: a crystal fits itself in part however it is turned."""
+_LAYER = 2.0
+"""Å: thickness of the layers below the surface in which errors are counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chain:
+    """Settings of the steps between images and atoms."""
+
+    reconstruct: ReconstructSettings = ReconstructSettings()
+    """Images to volume."""
+    trace: TraceSettings = TraceSettings()
+    """Volume to candidates."""
+    steps: tuple[ClassifySettings | RefineSettings, ...] = ()
+    """What comes after tracing, in its order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DepthProfile:
+    """What was found of the reference, layer by layer below its surface."""
+
+    depth: NDArray[np.float64]
+    """(n,), Å: middle of every layer, from the convex hull inward."""
+    n_atoms: NDArray[np.int64]
+    """(n,): atoms of the reference in the layer."""
+    fraction_identified: NDArray[np.float64]
+    """(n,): those found with the right species."""
+    rmsd: NDArray[np.float64]
+    """(n,), Å: of those found; NaN where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """A model of atoms and what it was compared with."""
+
+    method: str
+    """``truth``: a known model; ``linear``, ``prism`` or ``multislice``: what the chain finds in simulated images."""
+    match: Match
+    """Atoms of the two, one to one; the model is the reference of what is found in its images."""
+    orientation: NDArray[np.float64]
+    """(3, 3): matrix that takes positions of the reference into the frame of the model; the identity in most cases."""
+    profile: DepthProfile
+    """Errors against the depth."""
+    r_factor: float
+    """Of the images of the model, each with the scale and background that fit best; NaN without measured images."""
+    warnings: tuple[str, ...]
+    """What the user should look at."""
+    images: ImageComparison | None = None
+    """Measured images against those with multiple scattering; None where there are none."""
+
+
+def verify(
+    atoms: Atoms,
+    settings: VerifySettings = VerifySettings(),
+    *,
+    truth: Atoms | None = None,
+    series: TiltSeries | None = None,
+    chain: Chain = Chain(),
+    support: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Atoms, Verification]:
+    """Match a model with a known one, or find it again in its own simulated images.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The model.
+    settings : VerifySettings
+        How images are simulated, and with which dose; radius of a match.
+    truth : Atoms, optional
+        Known model. Without it, images of `atoms` are simulated in the geometry of `series`.
+    series : TiltSeries, optional
+        Measured images: they give the R factor of the model.
+    chain : Chain
+        Settings of the steps that are repeated.
+    support : ndarray of bool, shape (nx, ny, nz), optional
+        Support of the reconstruction.
+    seed : int
+        Seed of the noise and of the reconstruction.
+    cache : Path, optional
+        Folder of images with multiple scattering; one that is there is not simulated again.
+    progress : callable, optional
+        Told how many of these images are done, and of how many.
+
+    Returns
+    -------
+    found : Atoms
+        What the chain found; without simulation, `atoms`.
+    result : Verification
+        The match.
+
+    Raises
+    ------
+    InputError
+        If there is neither a known model nor a series, abTEM is needed and missing, or there is no such image.
+
+    Notes
+    -----
+    Linear images hold no multiple scattering: what is found again in them is an upper bound of what was found. Where
+    only some images are simulated with multiple scattering, they are compared with the measured ones, and the chain
+    is run on linear images.
+    """
+    orientation, warnings, comparison = np.eye(3), Warnings(), None
+    exact = None if series is None else model_images(atoms, series)
+    if truth is not None:
+        found, reference = atoms, truth
+        pairs, orientation, warnings = match_any_frame(atoms, truth, radius=settings.radius)
+    elif series is not None and exact is not None:
+        if settings.method != "linear":
+            exact, comparison, warnings = _scattered(atoms, series, exact, settings, cache, progress)
+        again = simulated_series(exact, series, settings, seed=seed)
+        found, reference = run_chain(again, chain, support=support, seed=seed), atoms
+        pairs = match(found, atoms, radius=settings.radius)
+    else:
+        raise InputError("verify needs a known model (--truth) or the images of the model; give one of them")
+    return found, Verification(
+        method=settings.method if truth is None else "truth",
+        match=pairs,
+        orientation=orientation,
+        profile=depth_profile(reference, pairs, right=_right(found, reference, pairs)),
+        r_factor=float("nan") if series is None or exact is None else _r_factor(exact, series),
+        warnings=warnings,
+        images=comparison,
+    )
+
+
+def simulation_seconds(atoms: Atoms, series: TiltSeries, settings: VerifySettings) -> float:
+    """Processor time that the images of `verify` with multiple scattering will take; 0 for linear ones."""
+    if settings.method == "linear":
+        return 0.0
+    part = series.subset(_chosen(settings, series.n_images))
+    return seconds_needed(atoms, part, method=settings.method, microscope=_microscope(settings))
+
+
+def _scattered(
+    atoms: Atoms,
+    series: TiltSeries,
+    linear: NDArray[np.float32],
+    settings: VerifySettings,
+    cache: Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.float32], ImageComparison, Warnings]:
+    """Images (n, nx, ny) that the chain is run on, and those with multiple scattering compared with the measured."""
+    assert settings.method != "linear"
+    which = _chosen(settings, series.n_images)
+    part, lens = series.subset(which), _microscope(settings)
+    fine = fine_images(atoms, part, method=settings.method, microscope=lens, cache=cache, progress=progress)
+    comparison = compare_images(part, which, fine, linear[which])
+    if len(which) < series.n_images:
+        note = f"{settings.method} simulated {len(which)} of {series.n_images} images: the chain was run on linear ones"
+        return linear, comparison, (note,)
+    return with_source(fine, scans(part)[0], comparison.source_size), comparison, ()
+
+
+def _chosen(settings: VerifySettings, n_images: int) -> NDArray[np.int64]:
+    which = np.unique(np.asarray(settings.images or range(n_images), dtype=np.int64))
+    if which[0] < 0 or which[-1] >= n_images:
+        raise InputError(
+            f"there is no image {which[which != which.clip(0, n_images - 1)][0]}; give 0 to {n_images - 1}"
+        )
+    return which
+
+
+def _microscope(settings: VerifySettings) -> Microscope:
+    energy = 1e3 * settings.beam_energy
+    return Microscope(energy=energy, convergence=settings.convergence, detector=settings.detector)
+
+
+def run_chain(series: TiltSeries, chain: Chain, *, support: NDArray[np.bool_] | None = None, seed: int = 0) -> Atoms:
+    """From images to atoms: reconstruct, trace, and the steps that follow.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images.
+    chain : Chain
+        Settings of the steps.
+    support : ndarray of bool, shape (nx, ny, nz), optional
+        Where the object is.
+    seed : int
+        Of the choice of left-out images.
+    """
+    from aet2dft.recon.atoms.classification import classify
+    from aet2dft.recon.atoms.peaks import trace
+    from aet2dft.recon.atoms.refinement import refine
+    from aet2dft.recon.volumes.reconstruction import reconstruct
+
+    volume, _ = reconstruct(series, chain.reconstruct, support=support, seed=seed)
+    atoms, _ = trace(volume, chain.trace)
+    fitted = False
+    for settings in chain.steps:
+        if isinstance(settings, ClassifySettings):
+            atoms, _ = classify(atoms, None if fitted else volume, settings)
+        else:
+            atoms, _ = refine(atoms, series, settings, min_distance=chain.trace.min_distance, seed=seed)
+            fitted = True
+    return atoms
+
+
+def model_images(atoms: Atoms, series: TiltSeries) -> NDArray[np.float32]:
+    """Images (n, nx, ny) of a model in the geometry of a series: fitted intensities and widths where it has them."""
+    intensity, width = atoms.arrays.get("intensity"), atoms.arrays.get("peak_width")
+    return simulate_images(
+        atoms,
+        series.rotations,
+        shape=(series.projections.shape[1], series.projections.shape[2]),
+        pixel_size=series.pixel_size,
+        center=series.center,
+        intensity=intensity if intensity is not None and (intensity > 0).all() else None,
+        width=width if width is not None and (width > 0).all() else WIDTH,
+    )
+
+
+def simulated_series(
+    exact: NDArray[np.float32], series: TiltSeries, settings: VerifySettings, *, seed: int
+) -> TiltSeries:
+    """The series as it would be if the model were right and images linear.
+
+    Parameters
+    ----------
+    exact : ndarray, shape (n, nx, ny)
+        Noise-free images of the model in the geometry of `series`.
+    series : TiltSeries
+        Measured images: scale, background and noise are taken from them where no dose is given.
+    settings : VerifySettings
+        Dose.
+    seed : int
+        Seed of the noise.
+    """
+    images: NDArray[np.floating]
+    if settings.dose is not None:
+        images = with_noise(exact, Noise(counts=settings.dose, read_noise=settings.read_noise), seed=seed)
+    else:
+        measured = calibrate(series.projections, exact)
+        deviation = np.random.default_rng(seed).standard_normal(exact.shape, dtype=np.float32)
+        images = measured.expected(exact) + np.sqrt(measured.variance(exact)) * deviation
+    return replace(series, projections=images.astype(np.float32))
+
+
+def _r_factor(exact: NDArray[np.float32], series: TiltSeries) -> float:
+    return image_fit(series.projections, calibrate(series.projections, exact).expected(exact)).r_factor
+
+
+def match_any_frame(model: Atoms, reference: Atoms, *, radius: float) -> tuple[Match, NDArray[np.float64], Warnings]:
+    """Match with a reference whose origin, or order and direction of axes, may be others.
+
+    Parameters
+    ----------
+    model, reference : Atoms
+        Positions in Å.
+    radius : float
+        Å: atoms farther apart do not match.
+
+    Returns
+    -------
+    match : Match
+        Best match.
+    orientation : ndarray, shape (3, 3)
+        Matrix that was applied to the positions of the reference.
+    warnings : tuple of str
+        A frame that is not that of the model is said: a mirror image is a warning, not a detail.
+    """
+    given = _from_any_origin(model, reference, np.eye(3), radius)
+    if given.fraction_identified >= _SAME_FRAME:
+        return given, np.eye(3), ()
+    frames = [_signed_permutation(axes, signs) for axes in _ORDERS for signs in _SIGNS]
+    tried = [_from_any_origin(model, reference, frame, radius) for frame in frames]
+    best = max(range(len(frames)), key=lambda k: _how_good(tried[k]))
+    found, n = tried[best], len(reference)
+    if found.n_right < _BELIEVED * n or n - found.n_right > _BELIEVED * (n - given.n_right):
+        return given, np.eye(3), ()
+    kind = "turned" if np.linalg.det(frames[best]) > 0 else "a mirror image (axes exchanged or reversed)"
+    axes = ", ".join("+-"[int(row.sum() < 0)] + "xyz"[int(np.abs(row).argmax())] for row in frames[best])
+    return found, frames[best], (f"the reference is {kind}: its ({axes}) were taken for x, y, z of the model",)
+
+
+def _how_good(found: Match) -> tuple[int, float]:
+    return found.n_right, -found.rmsd if len(found.pairs) else -np.inf
+
+
+def _signed_permutation(axes: ArrayLike, signs: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(np.diag(signs) @ np.eye(3)[np.asarray(axes)], dtype=np.float64)
+
+
+def _from_any_origin(model: Atoms, reference: Atoms, frame: NDArray[np.float64], radius: float) -> Match:
+    """Best match of the two, with the origin they have or with that of their centroids."""
+    turned = reference.copy()
+    turned.positions = reference.positions @ frame.T
+    shift = model.positions.mean(axis=0) - turned.positions.mean(axis=0)
+    return max((match(model, turned, radius=radius, shift=start) for start in (np.zeros(3), shift)), key=_how_good)
+
+
+def _right(found: Atoms, reference: Atoms, pairs: Match) -> NDArray[np.bool_]:
+    """(n,): pairs that are of one species; all where the found atoms have none."""
+    here, there = found.numbers[pairs.pairs[:, 0]], reference.numbers[pairs.pairs[:, 1]]
+    return np.asarray((here == there) | (not found.numbers.any()))
+
+
+def depth_profile(reference: Atoms, pairs: Match, *, right: NDArray[np.bool_]) -> DepthProfile:
+    """Errors in layers below the convex hull of the reference.
+
+    Parameters
+    ----------
+    reference : Atoms
+        Positions in Å.
+    pairs : Match
+        With this reference.
+    right : ndarray of bool, shape (n,)
+        Pairs whose species is right.
+    """
+    layer = np.floor(_depth(reference.positions) / _LAYER).astype(np.int64)
+    n = int(layer.max()) + 1
+    of_pairs = layer[pairs.pairs[:, 1]]
+    squares = np.square(pairs.differences).sum(axis=1)
+    total, matched = np.bincount(layer, minlength=n), np.bincount(of_pairs, minlength=n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rmsd = np.sqrt(np.bincount(of_pairs, weights=squares, minlength=n) / matched)
+        fraction = np.bincount(of_pairs, weights=right, minlength=n) / total
+    return DepthProfile(
+        depth=np.arange(0.5, n) * _LAYER, n_atoms=total.astype(np.int64), fraction_identified=fraction, rmsd=rmsd
+    )
+
+
+def _depth(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Å (N,): distance below the convex hull; zero for atoms that span no volume."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        planes = ConvexHull(positions).equations
+    except (QhullError, ValueError):
+        return np.zeros(len(positions))
+    return np.asarray(np.maximum(0.0, -(positions @ planes[:, :3].T + planes[:, 3]).max(axis=1)))

@@ -1,0 +1,1 @@
+"""From a `TiltSeries` to a `Volume`: plan, support, iterations, quality."""

@@ -1,0 +1,134 @@
+"""Memory and disk that a reconstruction takes, known before its first large array."""
+
+from __future__ import annotations
+
+import math
+
+from aet2dft.memory import require_memory
+from aet2dft.recon.fourier.columns import BLOCK
+from aet2dft.recon.fourier.fft import fast_size
+from aet2dft.recon.fourier.gridding import grid_size
+from aet2dft.recon.fourier.projector import line_length
+from aet2dft.recon.volumes.preparation import Plan
+from aet2dft.recon.volumes.trial import COLUMNS
+
+_SINGLE, _COMPLEX = 4, 8
+"""Bytes of a real and of a complex number."""
+_DESCENT = 3 * _SINGLE + 2
+"""Bytes per voxel of density, its predecessor and right-hand side, and of the support in two orders."""
+_STATES = {"tv": _DESCENT + 7 * _SINGLE + 1, "sirt": 6 * _SINGLE, "sart": 4 * _SINGLE, "fbp": 2 * _SINGLE}
+"""Bytes per voxel that an algorithm keeps, where they are not those of descent."""
+_BY_PROJECTION = ("sirt", "sart", "fbp")
+"""Algorithms without a convolution."""
+_BASE = 8e6
+"""Bytes of plans, tables and buffers, whatever the size."""
+
+
+def needed_bytes(planned: Plan) -> float:
+    """Largest memory of a reconstruction on top of its images.
+
+    Parameters
+    ----------
+    planned : Plan
+        What is going to be done.
+    """
+    if planned.by_planes:
+        return _BASE + _by_planes(planned)
+    return _BASE + _whole(planned)
+
+
+def _by_planes(planned: Plan) -> float:
+    """A volume that grows by blocks of planes, after a trial with some of them."""
+    images, columns = planned.series.projections.nbytes, planned.shape[1]
+    voxels = math.prod(planned.shape)
+    per_voxel = max(_DESCENT + _SINGLE, _STATES.get(planned.algorithm, 0))
+    points = _slice_points(planned) * _COMPLEX
+
+    def some(n: int) -> float:
+        """Of so many planes with their images, and what is measured in them."""
+        return min(1.0, n / columns) * (voxels * per_voxel + 2 * images + 2 * points)
+
+    # the support, as it is and as it is made from the shadows, and the volume
+    growing = voxels * (2 + _SINGLE) + images
+    end = growing + images + 1.25 * points
+    return max(images + voxels + some(COLUMNS), growing + some(BLOCK), end)
+
+
+def _slice_points(planned: Plan) -> float:
+    """Measured points of all planes; none but for GENFIRE."""
+    if planned.algorithm != "genfire":
+        return 0.0
+    size = grid_size((planned.shape[0], planned.shape[2]), planned.settings.oversampling)
+    return _points_in_half_disk(planned.series.n_images, size / 2) * planned.shape[1]
+
+
+def _whole(planned: Plan) -> float:
+    """A volume in three dimensions."""
+    shape, series = planned.shape, planned.series
+    voxels, images = math.prod(shape), 3 * series.projections.nbytes
+    state = voxels * _STATES.get(planned.algorithm, _DESCENT)
+    if series.is_single_axis:
+        # planes that are neighbors depend on each other, their transforms do not
+        return images + state
+    padded = [fast_size(2 * n) for n in shape]
+    spectrum = padded[1] * (padded[2] // 2 + 1)
+    kernel = 2 * shape[0] * 2 * shape[1] * shape[2] * _SINGLE
+    response = padded[0] * spectrum * _SINGLE
+    set_up = kernel + padded[0] * spectrum * _COMPLEX + response
+    descend = response + shape[0] * spectrum * _COMPLEX
+    wide = padded[0] * spectrum * _COMPLEX
+    lines = line_length(shape[0], shape) * line_length(shape[1], shape) // 2 * _COMPLEX * series.n_images
+    if planned.algorithm in _BY_PROJECTION:
+        return images + state + wide + lines
+    if planned.algorithm != "genfire":
+        plain = voxels * _DESCENT
+        return images + max(wide + lines, plain + max(set_up, descend + wide), state + descend)
+    size = grid_size(shape, planned.settings.oversampling)
+    half = range(-size // 2, size // 2)
+    points = sum(_points_in_half_disk(series.n_images, math.sqrt(size**2 / 4 - y * y)) for y in half)
+    points *= 2 * _COMPLEX + 2 * _SINGLE + 1
+    half_padded = shape[0] * size * (size // 2 + 1) * _COMPLEX
+    return images + points + state + max(kernel + half_padded, set_up, descend + max(half_padded, wide))
+
+
+def _points_in_half_disk(n_images: int, radius: float) -> float:
+    """Points within half a step of some of the lines through the center, evenly turned: all there are near it."""
+    inside = min(radius, n_images / math.pi)
+    return math.pi * inside**2 / 2 + n_images * (radius - inside)
+
+
+def disk_bytes(planned: Plan) -> float:
+    """Largest files beside each other while a reconstruction runs: its project and its checkpoint.
+
+    Parameters
+    ----------
+    planned : Plan
+        What is going to be done.
+    """
+    volume = math.prod(planned.shape) * _SINGLE
+    kept = volume * (1 + 3 * BLOCK / planned.shape[1]) if planned.by_planes else 2 * volume
+    return planned.series.projections.nbytes + volume + kept
+
+
+def require(planned: Plan) -> None:
+    """Refuse a reconstruction that does not fit into memory.
+
+    Parameters
+    ----------
+    planned : Plan
+        What is going to be done.
+
+    Raises
+    ------
+    ResourceError
+        With the cheapest ways to need less.
+    """
+    oversampling = planned.settings.oversampling
+    ways = ["bin the images", "crop them to the object"]
+    if not planned.series.is_single_axis:
+        ways.insert(0, "give tilt angles only, so that planes are reconstructed one by one")
+    if planned.algorithm == "genfire":
+        ways.insert(0, "take --algorithm lsq")
+        ways.insert(0, f"lower --oversampling ({oversampling})") if oversampling > 2 else None
+    what = f"{planned.algorithm} on {' x '.join(map(str, planned.shape))} voxels"
+    require_memory(needed_bytes(planned), what, "; or ".join(ways))

@@ -1,0 +1,111 @@
+"""Where an object can be at all: the region whose every projection lies in the shadow that the images show."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from aet2dft.recon.fourier import _kernels_volume as kernels
+from aet2dft.recon.fourier.columns import BLOCK, take_columns
+from aet2dft.recon.fourier.projector import project_volume
+from aet2dft.recon.tilt_series import TiltSeries
+
+_BLURS = (1.5, 2.5, 4.0, 6.0)
+"""Å: standard deviations of the Gaussian that merges atoms and averages noise before a shadow is cut out."""
+_LEVEL, _HIGHEST = 0.03, 0.2
+"""Fraction of the brightness of an image above which a pixel is in the shadow, and the most where noise demands it."""
+_NOISE = 2.5
+"""Standard deviations of the blurred border by which a pixel in the shadow stands out."""
+_MARGIN = 3.0
+"""Å by which shadows are widened: no atom is cut."""
+_BRIGHT, _DARK = 99.0, 1.0
+"""Percentiles of an image that count as its brightness and as its ground."""
+_COARSE = 2
+"""Voxels along each axis of which the first decides for all: far less than the margin."""
+_COVERED = 0.1
+"""Voxels of the smoothed support in a ray that passes through it."""
+_FEW_PIXELS = 0.015
+"""Part of an image from which no background is estimated: the mean of a few noisy pixels is worth nothing."""
+_MANY = 0.25
+"""Part of the images that must show their background for the others to be given it."""
+_ISOLATED = 3.0
+"""How much nearer than to its brightness the border of an image with an isolated object must be to its ground."""
+
+
+def shadow_support(series: TiltSeries, depth: int) -> NDArray[np.bool_]:
+    """Voxels that lie in the shadow of the object in every image.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images, bright on dark.
+    depth : int
+        Voxels along the beam at zero tilt.
+
+    Returns
+    -------
+    ndarray of bool, shape (nx, ny, depth)
+        Loose: the shadows are widened. A voxel that leaves an image sideways counts as its nearest pixel does, so that
+        an object larger than the images is not cut.
+    """
+    masks = np.stack([_shadow(image, series.pixel_size) for image in series.projections])
+    shape = (*series.projections.shape[1:], depth)
+    axes = np.ascontiguousarray(series.rotations[:, :, :2].swapaxes(1, 2))
+    coarse = np.empty([-(-size // _COARSE) for size in shape], dtype=np.bool_)
+    kernels.intersect_shadows(masks, axes, series.center, np.array(shape) // 2, _COARSE, coarse)
+    fine = coarse.repeat(_COARSE, axis=0).repeat(_COARSE, axis=1).repeat(_COARSE, axis=2)
+    return np.ascontiguousarray(fine[: shape[0], : shape[1], : shape[2]])
+
+
+def _shadow(image: NDArray[np.float32], pixel_size: float) -> NDArray[np.bool_]:
+    """Pixels of an image that show more than its border does, and their surroundings; all where that is not clear."""
+    for blur in _BLURS:
+        blurred = ndimage.gaussian_filter(image, blur / pixel_size, mode="nearest")
+        border = np.concatenate([blurred[0], blurred[-1], blurred[:, 0], blurred[:, -1]])
+        ground = float(np.median(border))
+        noise = 1.4826 * float(np.median(np.abs(border - ground)))
+        dark, bright = np.percentile(blurred, (_DARK, _BRIGHT))
+        if bright - ground < _ISOLATED * (ground - dark):
+            continue
+        level = max(_LEVEL * (bright - ground), _NOISE * noise)
+        if level < _HIGHEST * (bright - ground):
+            inside = blurred > ground + level
+            return np.asarray(ndimage.distance_transform_edt(~inside) <= _MARGIN / pixel_size)
+    return np.ones(image.shape, dtype=np.bool_)
+
+
+def background(series: TiltSeries, support: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean of every image where nothing of the support projects to.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images.
+    support : ndarray of bool, shape (nx, ny, nz)
+        Where the object is, or could be.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The median of the others where the support covers an image: a series with some backgrounds left in has a shell.
+        Zero where it covers most.
+    """
+    covered = np.empty(series.projections.shape, dtype=bool)
+    if series.is_single_axis:
+        for columns in np.array_split(np.arange(support.shape[1]), -(-support.shape[1] // BLOCK)):
+            covered[:, :, columns] = _covered(take_columns(series, columns), support[:, columns])
+    else:
+        covered[...] = _covered(series, support)
+    n_open = (~covered).sum(axis=(1, 2))
+    sums = np.where(covered, 0.0, series.projections).sum(axis=(1, 2))
+    means, has_ground = sums / np.maximum(n_open, 1), n_open > _FEW_PIXELS * covered[0].size
+    common = float(np.median(means[has_ground])) if has_ground.mean() > _MANY else 0.0
+    return np.asarray(np.where(has_ground, means, common))
+
+
+def _covered(series: TiltSeries, support: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels (n, nx, ny) that the support projects to."""
+    # smooth, or the ringing of the projected edges would look like matter
+    smooth = ndimage.gaussian_filter(support.astype(np.float32), 1.0, mode="nearest")
+    return project_volume(series, smooth) > _COVERED

@@ -1,0 +1,163 @@
+"""Rounds of refinement. Truth: simulated images of a small crystal of two species."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aet2dft.recon.atoms.atom_rounds import (
+    Changes,
+    Data,
+    Model,
+    completed,
+    gauss_newton,
+    height_of_faintest,
+    pruned,
+    settled,
+)
+from aet2dft.recon.atoms.contacts import Contacts
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.atoms.residuals import BackProjector
+from aet2dft.recon.geometry import tilt_rotations
+from aet2dft.recon.tilt_series import TiltSeries
+
+TILTS = np.linspace(-68, 68, 30)
+SPACING = 7.0
+NEAREST = 5.4
+
+
+def crystal():
+    places = SPACING * (np.indices((4, 4, 4)).reshape(3, -1).T - 1.5)
+    kinds = np.arange(64) % 2
+    return GaussianAtoms(
+        positions=places + np.random.default_rng(0).uniform(-0.3, 0.3, places.shape),
+        heights=np.array([80.0, 320.0])[kinds],
+        kinds=kinds,
+        widths=np.array([1.35, 1.35]),
+    )
+
+
+@pytest.fixture(scope="module")
+def series():
+    """Images of the crystal, Poisson noise."""
+    geometry = ImageGeometry(
+        axes=np.ascontiguousarray(np.swapaxes(tilt_rotations(TILTS), 1, 2)[:, :2]),
+        centers=np.full((30, 2), 32.0),
+        shape=(64, 64),
+    )
+    exact = images(geometry, crystal())
+    noisy = np.random.default_rng(0).poisson(exact) + np.random.default_rng(1).normal(size=exact.shape)
+    return TiltSeries.from_angles(noisy.astype(np.float32), TILTS, pixel_size=0.4)
+
+
+def model_of(atoms):
+    return Model(atoms=atoms, source=np.arange(len(atoms.heights)))
+
+
+def settled_at(series, atoms):
+    """The model in order and its state after some steps."""
+    model = model_of(atoms).in_order()
+    state = settled(gauss_newton(Data.of(series, 0.1), model.atoms), 4, lambda _: None)
+    return replace(model, atoms=state.values), state
+
+
+def test_held_out_images_are_spread_over_the_tilts_and_are_not_fitted(series):
+    data = Data.of(series, 0.1)
+    assert len(data.held_out) == 3
+    assert set(data.held_out) | set(data.fitted) == set(range(30))
+    assert not set(data.held_out) & {0, 29}
+    assert np.diff(np.sort(series.tilt_angles[data.held_out])).min() > 20
+    assert not data.all_fitted().held_out.size
+    assert not Data.of(series, 0.0).held_out.size
+
+
+def test_steps_lower_the_r_factor_of_held_out_images(series):
+    """Truth: the atoms; the start is wrong by 0.3 pixels, the end by the 0.17 of the noise."""
+    truth = crystal()
+    start = replace(truth, positions=truth.positions + np.random.default_rng(2).uniform(-0.3, 0.3, (64, 3)))
+    states = []
+    state = settled(gauss_newton(Data.of(series, 0.1), start), 4, states.append)
+    assert state.r_free < states[0].r_free
+    assert np.sqrt(((state.values.positions - truth.positions) ** 2).sum(axis=1).mean()) < 0.2
+
+
+def test_the_order_of_atoms_does_not_change_a_byte(series):
+    """Truth: the same atoms, shuffled."""
+    truth = crystal()
+    shuffled = truth.of_atoms(np.random.default_rng(3).permutation(64))
+    results = [settled_at(series, atoms)[1].values.positions.tobytes() for atoms in (truth, shuffled)]
+    assert results[0] == results[1]
+
+
+def test_a_false_atom_and_a_split_one_are_dropped_with_their_evidence(series):
+    """Truth: two atoms that are not there: one between four others, one beside a real one."""
+    truth = crystal()
+    between = truth.positions[[21, 22, 25, 26]].mean(axis=0)
+    beside = truth.positions[42] + [2.2, 0, 0]
+    with_false = replace(
+        truth,
+        positions=np.vstack([truth.positions, between, beside]),
+        heights=np.append(truth.heights, [60.0, 60.0]),
+        kinds=np.append(truth.kinds, [0, 0]),
+    )
+    model, state = settled_at(series, with_false)
+    faintest = height_of_faintest(state.values, species_known=True)
+    left, dropped = pruned(model, state, faintest=faintest, min_distance=NEAREST)
+    assert sorted(left.source) == list(range(64))
+    assert list(dropped.actions) == ["dropped", "dropped"]
+    assert (dropped.heights < faintest).all()
+
+
+@pytest.mark.parametrize(("contact", "n_dropped"), [(0.0, 0), (6.5, 1)])
+def test_contacts_with_higher_atoms_count_against_an_atom(series, contact, n_dropped):
+    """Truth: an atom that is not there, of six tenths of the faintest, 4.95 pixels from four that are."""
+    truth = crystal()
+    model, state = settled_at(series, truth)
+    squeezed = replace(
+        model.atoms,
+        positions=np.vstack([model.atoms.positions, truth.positions[[21, 22, 25, 26]].mean(axis=0)]),
+        heights=np.append(model.atoms.heights, 48.0),
+        kinds=np.append(model.atoms.kinds, 0),
+    )
+    contacts = Contacts(distances=np.full((2, 2), contact), widths=np.full((2, 2), 0.1))
+    left, dropped = pruned(
+        model_of(squeezed), replace(state, contacts=contacts), faintest=80.0, min_distance=0.8 * NEAREST
+    )
+    assert len(left.source) == 65 - n_dropped
+    assert list(dropped.heights) == [48.0] * n_dropped
+
+
+def test_missing_atoms_are_added_with_their_evidence(series):
+    """Truth: one atom of each species taken out of the model."""
+    truth = crystal()
+    lacking = np.array([21, 42])
+    model, state = settled_at(series, truth.of_atoms(np.setdiff1d(np.arange(64), lacking)))
+    projector = BackProjector.of(state.problem.geometry, diameter=6 * SPACING, width=1.35)
+    whole, added = completed(model, state, projector, faintest=80.0, min_distance=NEAREST)
+    assert (whole.source < 0).sum() == len(added.gains) == 2
+    distances = np.linalg.norm(added.positions[:, None] - truth.positions[lacking], axis=2)
+    assert distances.min(axis=1).max() < 0.6
+    assert sorted(distances.argmin(axis=1)) == [0, 1]
+    assert (added.gains > 50).all()
+    assert (added.n_images > 20).all()
+
+
+def test_a_complete_model_is_left_as_it_is(series):
+    model, state = settled_at(series, crystal())
+    left, dropped = pruned(model, state, faintest=80.0, min_distance=NEAREST)
+    projector = BackProjector.of(state.problem.geometry, diameter=6 * SPACING, width=1.35)
+    whole, added = completed(left, state, projector, faintest=80.0, min_distance=NEAREST)
+    assert len(whole.source) == 64
+    assert not len(Changes.joined([dropped, added]).gains)
+
+
+def test_the_faintest_species_is_found_without_names():
+    """Truth: heights of two populations, and false ones far below."""
+    rng = np.random.default_rng(0)
+    heights = np.concatenate([rng.normal(4, 4, 30), rng.normal(80, 6, 300), rng.normal(320, 12, 300)])
+    atoms = GaussianAtoms(
+        positions=np.zeros((630, 3)), heights=heights, kinds=np.zeros(630, dtype=np.intp), widths=np.ones(1)
+    )
+    assert height_of_faintest(atoms, species_known=False) == pytest.approx(80, rel=0.05)
+    named = replace(atoms, kinds=(heights > 200).astype(np.intp), widths=np.ones(2))
+    assert height_of_faintest(named, species_known=True) == pytest.approx(80, rel=0.05)

@@ -1,0 +1,161 @@
+"""Atoms refined against images. Truth: a ball cut from the measured FePt particle behind simulated images."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from aet2dft.config import RefineSettings
+from aet2dft.errors import InputError
+from aet2dft.recon.atoms.refinement import refine
+from aet2dft.recon.atoms.simulate import Noise, simulate, simulate_images, with_noise
+from aet2dft.recon.metrics import match
+from aet2dft.recon.tilt_series import TiltSeries
+
+TILTS = np.linspace(-66, 64, 24)
+PIXEL = 0.3725
+SHAPE = (64, 64)
+ONCE = RefineSettings(rounds=1, iterations=2)
+
+
+@pytest.fixture(scope="module")
+def ball(fept):
+    """About 170 atoms."""
+    atoms = fept[np.linalg.norm(fept.positions - fept.positions.mean(axis=0), axis=1) < 8.5]
+    atoms.positions -= atoms.positions.mean(axis=0)
+    return atoms
+
+
+def contrast(atoms):
+    return np.where(atoms.symbols == "Pt", 1.0, 0.25)
+
+
+@pytest.fixture(scope="module")
+def series(ball):
+    return simulate(
+        ball, TILTS, shape=SHAPE, pixel_size=PIXEL, intensity=contrast(ball), noise=Noise(counts=200, read_noise=1)
+    )
+
+
+def disturbed(ball, size=0.1, seed=0):
+    """The atoms, displaced by some tenths of an Å, with intensities as tracing gives them."""
+    atoms = ball.copy()
+    atoms.positions += size * np.random.default_rng(seed).standard_normal(atoms.positions.shape)
+    atoms.set_array("intensity", contrast(ball))
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def refined(ball, series):
+    return refine(disturbed(ball), series, ONCE)
+
+
+def test_positions_come_nearer_to_the_truth_than_they_were(ball, refined):
+    """Truth: the ball; 17 pm off at the start, at the noise of these images at the end."""
+    atoms, result = refined
+    found = match(atoms, ball)
+    assert found.n_missed == found.n_false == 0
+    assert found.fraction_identified == 1.0
+    assert found.rmsd < 0.1
+    assert result.r_factor_after < result.r_factor_before
+    assert result.widths == pytest.approx({"Fe": 0.5, "Pt": 0.5}, rel=0.06)
+    assert 2.0 < result.contacts["Pt-Pt"] < 2.6
+
+
+def test_contacts_can_be_left_away(ball, series):
+    _, result = refine(disturbed(ball), series, ONCE.model_copy(update={"contacts": False}))
+    assert result.contacts == {}
+
+
+def test_two_of_three_intervals_hold_the_true_position(ball, refined):
+    """Truth: the ball; 68 % of 3 x 170 coordinates within one standard error, give or take three times their noise."""
+    atoms, _ = refined
+    found = match(atoms, ball)
+    scores = found.differences / atoms.arrays["position_sigma"][found.pairs[:, 0]]
+    assert 0.61 < (np.abs(scores) < 1).mean() < 0.75
+
+
+def test_the_calibration_and_the_noise_of_the_images_are_those_of_the_simulation(series, refined):
+    """Truth: Poisson noise, no background, one brightness."""
+    _, result = refined
+    assert result.gain == pytest.approx(1.0, rel=0.1)
+    np.testing.assert_allclose(result.scale, 1.0, atol=0.02)
+    assert np.abs(result.background).max() < 0.5
+    assert not result.shifts.any()
+    assert not result.rotations.any()
+    assert len(result.r_factor_per_image) == series.n_images
+
+
+def test_a_missing_atom_is_added_a_false_one_dropped_and_both_are_logged(ball, series):
+    """Truth: one inner Pt atom taken away, one atom put where none is."""
+    start = disturbed(ball, 0.03)
+    inner = int(np.argmin(np.linalg.norm(ball.positions, axis=1) + 100 * (ball.numbers != 78)))
+    place = ball.positions[inner]
+    start.set_array("site_id", np.arange(1, len(ball) + 1))
+    del start[inner]
+    outside = Atoms("Fe", positions=[[0, 0, ball.positions[:, 2].max() + 2.6]])
+    outside.set_array("intensity", np.array([0.2]))
+    outside.set_array("site_id", np.array([900]))
+    atoms, result = refine(start + outside, series, RefineSettings(rounds=2, iterations=2))
+    assert np.linalg.norm(atoms.positions - place, axis=1).min() < 0.2
+    assert np.linalg.norm(atoms.positions - outside.positions, axis=1).min() > 1.0
+    assert result.n_added >= 1
+    assert result.n_dropped >= 1
+    assert len(set(atoms.arrays["site_id"])) == len(atoms)
+    assert {"added", "dropped"} <= set(result.changes.actions)
+    near = np.linalg.norm(result.changes.positions - place, axis=1) < 0.5
+    assert list(result.changes.actions[near]) == ["added"]
+    assert result.changes.gains[near][0] > 20
+
+
+def test_wrong_angles_and_shifts_of_images_are_found_when_asked_for(ball):
+    """Truth: tilts wrong by up to 0.6 degrees, images shifted by up to half a pixel."""
+    rng = np.random.default_rng(4)
+    wrong, away = rng.uniform(-0.6, 0.6, 24), rng.uniform(-0.5, 0.5, (24, 2))
+    true = TiltSeries.from_angles(np.zeros((24, *SHAPE), np.float32), TILTS + wrong, pixel_size=PIXEL)
+    exact = simulate_images(
+        ball, true.rotations, shape=SHAPE, pixel_size=PIXEL, center=32.0 + away, intensity=contrast(ball)
+    )
+    measured = with_noise(exact, Noise(counts=300, read_noise=1), seed=0)
+    series = TiltSeries.from_angles(measured, TILTS, pixel_size=PIXEL)
+    settings = RefineSettings(rounds=1, iterations=4, fit_geometry=True)
+    atoms, result = refine(disturbed(ball, 0.05), series, settings)
+    # the object as a whole may shift and turn instead of all images
+    axes = true.rotations.swapaxes(1, 2)[:, :2]
+    left = result.shifts - away
+    left -= axes @ np.linalg.lstsq(axes.reshape(-1, 3), left.ravel(), rcond=None)[0]
+    turned = result.rotations[:, 1] - result.rotations[:, 1].mean() - (wrong - wrong.mean())
+    opposite = result.rotations[:, 1] - result.rotations[:, 1].mean() + (wrong - wrong.mean())
+    assert np.sqrt((left**2).mean()) < 0.03
+    assert min(np.sqrt((turned**2).mean()), np.sqrt((opposite**2).mean())) < 0.15
+    assert match(atoms, ball).rmsd < 0.1
+
+
+def test_an_image_that_does_not_belong_is_named(ball, series):
+    """Truth: image 7 is mirrored."""
+    images = series.projections.copy()
+    images[7] = images[7, ::-1, ::-1]
+    spoiled = TiltSeries.from_angles(images, TILTS, pixel_size=PIXEL)
+    _, result = refine(disturbed(ball, 0.03), spoiled, RefineSettings(rounds=0, iterations=1))
+    assert any(text.startswith("1 images fit badly") and text.endswith(": 7") for text in result.warnings)
+
+
+def test_atoms_without_intensities_can_be_refined(ball, series):
+    """Truth: the ball; a foreign file tells positions and elements only."""
+    foreign = Atoms(ball.symbols, positions=disturbed(ball).positions)
+    atoms, _ = refine(foreign, series, RefineSettings(rounds=0, iterations=4))
+    found = match(atoms, ball)
+    assert found.fraction_identified == 1.0
+    assert found.rmsd < 0.1
+
+
+def test_what_cannot_be_refined_is_refused(ball, series):
+    with pytest.raises(InputError, match="no atoms to refine"):
+        refine(Atoms(), series)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        refine(Atoms(ball.symbols, positions=np.where(ball.positions > 5, np.nan, ball.positions)), series)
+    with pytest.raises(InputError, match="not brighter where the atoms should be"):
+        refine(Atoms(ball.symbols, positions=ball.positions + 60.0), series)
+    half = ball.copy()
+    half.numbers[:5] = 0
+    with pytest.raises(InputError, match="have no element"):
+        refine(half, series)

@@ -1,0 +1,53 @@
+"""Projections and their adjoint. Truth: the projection as a matrix of Dirichlet kernels, in double precision."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from slow_projection import projection_matrix, random_series
+
+from aet2dft.recon.fourier.projector import line_length, plane_order, project_volume, projector
+
+DEPTH = 8
+
+
+@pytest.mark.parametrize("single_axis", [True, False])
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=8)
+def test_projections_and_their_adjoint_are_those_of_the_matrix(single_axis, seed):
+    random = np.random.default_rng(seed)
+    series = random_series(random, single_axis=single_axis)
+    volume = random.normal(size=(*series.projections.shape[1:], DEPTH)).astype(np.float32)
+    matrix = projection_matrix(series, DEPTH)
+    expected = (matrix @ volume.ravel().astype(float)).reshape(series.projections.shape)
+    assert_allclose(project_volume(series, volume), expected, atol=2e-6 * np.abs(expected).max())
+    back = projector(series, DEPTH).back_project(series.projections).transpose(plane_order(series))
+    expected = (series.projections.ravel().astype(float) @ matrix).reshape(volume.shape)
+    assert_allclose(back, expected, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("single_axis", [True, False])
+def test_back_projection_is_the_adjoint_of_projection(single_axis):
+    random = np.random.default_rng(5)
+    series = random_series(random, single_axis=single_axis, n=7, shape=(24, 22))
+    operator = projector(series, 20)
+    planes = random.uniform(size=operator.shape).astype(np.float32)
+    images = random.uniform(size=series.projections.shape).astype(np.float32)
+    one = (operator.project(planes).astype(float) * images).sum()
+    other = (planes.astype(float) * operator.back_project(images)).sum()
+    assert one == pytest.approx(other, rel=1e-6)
+
+
+@pytest.mark.parametrize("single_axis", [True, False])
+def test_the_total_of_an_image_is_that_of_the_volume(single_axis):
+    random = np.random.default_rng(6)
+    series = random_series(random, single_axis=single_axis, shape=(40, 40))
+    x, y, z = np.meshgrid(*[np.arange(40) - 20] * 3, indexing="ij")
+    blob = np.exp(-((x - 2) ** 2 + (y + 1) ** 2 + (z - 3) ** 2) / 18).astype(np.float32)
+    assert_allclose(project_volume(series, blob).sum(axis=(1, 2)), blob.sum(), rtol=1e-4)
+
+
+def test_lines_hold_the_projected_volume_in_any_orientation():
+    assert line_length(10, (10, 10)) == 20
+    assert line_length(10, (10, 40)) >= np.hypot(10, 40) + 1

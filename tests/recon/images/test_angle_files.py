@@ -1,0 +1,128 @@
+"""Files of angles. Truth: tables written here; published angle files (data)."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.io import savemat
+
+from aet2dft.errors import InputError
+from aet2dft.recon.images.angle_files import read_angles
+
+TILTS = np.linspace(-70, 68, 24)
+EULER = np.stack([np.full(24, 0.5), TILTS, np.full(24, -0.25)], axis=1)
+
+
+def text(tmp_path, content, name="angles.txt"):
+    path = tmp_path / name
+    path.write_text(content)
+    return path
+
+
+def stored(tmp_path, suffix, **arrays):
+    path = tmp_path / f"angles{suffix}"
+    if suffix == ".mat":
+        savemat(path, arrays)
+    elif suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        np.save(path, next(iter(arrays.values())))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".npz", ".npy"])
+@pytest.mark.parametrize("shape", [(24, 1), (1, 24), (24,)])
+def test_tilts_come_from_arrays_of_any_shape(tmp_path, suffix, shape):
+    angles, notes = read_angles(stored(tmp_path, suffix, angles=TILTS.reshape(shape)))
+    assert_allclose(angles, TILTS)
+    assert notes == ()
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".npz", ".npy"])
+def test_euler_angles_with_images_along_the_second_axis_are_transposed_and_that_is_said(tmp_path, suffix):
+    assert_allclose(read_angles(stored(tmp_path, suffix, a=EULER))[0], EULER)
+    angles, notes = read_angles(stored(tmp_path, suffix, a=EULER.T))
+    assert_allclose(angles, EULER)
+    assert "transposed" in notes[0]
+
+
+def test_text_may_have_comments_names_and_any_separator(tmp_path):
+    rows = "# tilt series\n\n phi, theta ,psi\n1.5, -60, 0 % first\n2,0,0\n0.5, 60.0 ,0\n"
+    assert_array_equal(read_angles(text(tmp_path, rows))[0], [[1.5, -60, 0], [2, 0, 0], [0.5, 60, 0]])
+    assert_array_equal(read_angles(text(tmp_path, "-60\n0\n60\n", "a.tlt"))[0], [-60, 0, 60])
+    assert_array_equal(read_angles(text(tmp_path, "-60;0;60;70\n", "a.csv"))[0], [-60, 0, 60, 70])
+
+
+def test_named_columns_are_put_in_order(tmp_path):
+    path = text(tmp_path, "theta psi phi\n10 20 30\n11 21 31\n")
+    assert_array_equal(read_angles(path)[0], [[30, 10, 20], [31, 11, 21]])
+
+
+def test_three_by_three_needs_names(tmp_path):
+    square = "1 2 3\n4 5 6\n7 8 9\n"
+    with pytest.raises(InputError, match="begins with phi,theta,psi"):
+        read_angles(text(tmp_path, square))
+    assert read_angles(text(tmp_path, "phi theta psi\n" + square))[0].shape == (3, 3)
+
+
+def test_of_several_arrays_the_only_one_that_fits_is_taken_and_named(tmp_path):
+    path = stored(tmp_path, ".mat", images=np.zeros((8, 8, 24)), tilt=TILTS)
+    assert read_angles(path)[1] == ("angles: tilt of angles.mat",)
+    two = stored(tmp_path, ".mat", first=TILTS, second=-TILTS)
+    with pytest.raises(InputError, match=r"several arrays.*--angles-variable"):
+        read_angles(two)
+    assert_allclose(read_angles(two, variable="second")[0], -TILTS)
+
+
+def test_radians_are_recognized_and_converted_only_when_asked(tmp_path):
+    path = stored(tmp_path, ".npy", a=np.radians(TILTS))
+    with pytest.raises(InputError, match="these look like radians"):
+        read_angles(path)
+    assert_allclose(read_angles(path, unit="radians")[0], TILTS)
+    assert_allclose(read_angles(path, unit="degrees")[0], np.radians(TILTS))
+    few = stored(tmp_path, ".npy", a=np.radians(TILTS[:8]))
+    assert read_angles(few)[0].shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1\n2\nnan\n", r"line 3: nan is no angle within ±360"),
+        ("1\n\n400\n", "line 3"),
+        ("1 2 3\n4 5\n", "line 2: 2 columns after rows of 3"),
+        ("1\ntwo\n", "line 2: 'two' are no numbers"),
+        ("1 2\n3 4\n5 6\n7 8\n", r"shape \(4, 2\) are neither"),
+        ("phi\n", "holds no numbers"),
+        ("", "holds no numbers"),
+    ],
+)
+def test_text_that_holds_no_angles_is_refused_with_the_line(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read_angles(text(tmp_path, content))
+
+
+def test_arrays_that_hold_no_angles_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no array of angles.*a \(4, 5\)"):
+        read_angles(stored(tmp_path, ".npz", a=np.zeros((4, 5))))
+    with pytest.raises(InputError, match=r"row 5: nan is no angle"):
+        read_angles(stored(tmp_path, ".npy", a=np.where(np.arange(24) == 5, np.nan, TILTS)))
+    with pytest.raises(InputError, match="no such file"):
+        read_angles(tmp_path / "missing.txt")
+    with pytest.raises(InputError, match="holds no 'b'"):
+        read_angles(stored(tmp_path, ".mat", a=TILTS), variable="b")
+
+
+@pytest.mark.needs_data
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("resire_sample_amorphous/sample_angles_amorphous.mat", (41, 3)),
+        ("genfire_workshop_fept/angles.mat", (37, 3)),
+        ("ta_film_experimental/angles.mat", (46, 3)),
+        ("metallic_glass_2021/Angles.mat", (55, 3)),
+    ],
+)
+def test_published_angles_are_read_as_they_are(data_dir, name, shape):
+    angles, notes = read_angles(data_dir / name)
+    assert angles.shape == shape
+    assert np.abs(angles[:, 1]).max() > 50
+    assert notes == ()

@@ -1,0 +1,124 @@
+"""Models against known ones. Truth: copies of a piece of the measured particle with known errors, turns and losses."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from aet2dft.config import VerifySettings
+from aet2dft.errors import InputError
+from aet2dft.recon.atoms.simulate import Noise, simulate
+from aet2dft.recon.metrics import match
+from aet2dft.recon.verification.round_trip import depth_profile, match_any_frame, model_images, simulated_series, verify
+
+TILTS = np.linspace(-65.0, 64.0, 22)
+SHAPE = (60, 64)
+
+
+@pytest.fixture(scope="module")
+def ball(fept):
+    """A ball of 16 Å of the measured particle, without symmetry, its center off zero by a tenth of an Å."""
+    piece = fept[np.linalg.norm(fept.positions - fept.positions.mean(axis=0), axis=1) < 8]
+    piece.positions += 0.1 - piece.positions.mean(axis=0)
+    return piece
+
+
+@pytest.fixture(scope="module")
+def series(ball):
+    return simulate(ball, TILTS, shape=SHAPE, pixel_size=0.3725, noise=Noise(counts=200, read_noise=1), seed=1)
+
+
+def test_a_model_in_the_frame_of_the_reference_stays_in_it(ball):
+    found, frame, notes = match_any_frame(ball[5:], ball, radius=1.0)
+    assert found.n_missed == 5
+    assert_array_equal(frame, np.eye(3))
+    assert notes == ()
+
+
+@given(st.permutations(range(3)), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.integers(0, 2**32 - 1))
+def test_a_reference_with_other_axes_and_origin_is_found_and_a_mirror_image_is_called_one(ball, axes, signs, seed):
+    frame = np.diag(signs) @ np.eye(3)[list(axes)]
+    random = np.random.default_rng(seed)
+    model = ball.copy()
+    model.positions = ball.positions @ frame.T + random.uniform(-20, 20, 3) + random.normal(0, 0.05, (len(ball), 3))
+    found, orientation, notes = match_any_frame(model, ball, radius=1.0)
+    assert found.n_matched == len(ball)
+    assert found.rmsd < 0.1
+    assert_allclose(orientation, frame)
+    if (frame != np.eye(3)).any():
+        assert ("mirror" in notes[0]) == (np.linalg.det(frame) < 0)
+
+
+def test_a_foreign_reference_is_not_turned_until_it_fits_by_chance(ball):
+    other = Atoms("Fe300", positions=np.random.default_rng(0).uniform(-8, 8, (300, 3)))
+    _, frame, notes = match_any_frame(ball, other, radius=0.3)
+    assert_array_equal(frame, np.eye(3))
+    assert notes == ()
+
+
+def test_layers_hold_every_atom_once_and_errors_where_they_are(ball):
+    model = ball.copy()
+    radius = np.linalg.norm(ball.positions - ball.positions.mean(axis=0), axis=1)
+    outer = radius > 6.5
+    model.positions[outer] += np.random.default_rng(0).choice([-0.2, 0.2], (outer.sum(), 3))
+    pairs = match(model, ball)
+    right = model.numbers[pairs.pairs[:, 0]] == ball.numbers[pairs.pairs[:, 1]]
+    profile = depth_profile(ball, pairs, right=right)
+    assert profile.n_atoms.sum() == len(ball)
+    assert_allclose(np.diff(profile.depth), 2.0)
+    assert_allclose(profile.fraction_identified, 1.0)
+    assert profile.rmsd[0] > 0.25
+    assert profile.rmsd[-1] < 0.05
+
+
+def test_atoms_in_a_plane_are_all_at_the_surface():
+    flat = Atoms("Pt4", positions=[[0, 0, 0], [3, 0, 0], [0, 3, 0], [3, 3, 0]])
+    profile = depth_profile(flat, match(flat, flat), right=np.ones(4, dtype=bool))
+    assert_array_equal(profile.n_atoms, [4])
+
+
+def test_the_known_model_is_compared_with_and_images_give_the_r_factor(ball, series):
+    model = ball[:-4]
+    model.symbols[0] = "Fe" if model.symbols[0] == "Pt" else "Pt"
+    found, result = verify(model, truth=ball, series=series)
+    assert found is model
+    assert result.method == "truth"
+    assert (result.match.n_missed, result.match.n_false) == (4, 0)
+    assert result.match.fraction_identified == pytest.approx((len(ball) - 5) / len(ball))
+    _, perfect = verify(ball, truth=ball, series=series)
+    assert perfect.r_factor < result.r_factor < 0.3
+    assert np.isnan(verify(model, truth=ball)[1].r_factor)
+
+
+def test_neither_truth_nor_images_is_refused(ball):
+    with pytest.raises(InputError, match="known model"):
+        verify(ball)
+
+
+def test_images_of_a_model_use_its_fitted_intensities_and_widths_where_it_has_them(ball, series):
+    fitted = ball.copy()
+    fitted.set_array("intensity", np.full(len(ball), 7.0))
+    fitted.set_array("peak_width", np.full(len(ball), 0.6))
+    images = model_images(fitted, series)
+    assert_allclose(images.sum(axis=(1, 2)), 7.0 * len(ball), rtol=5e-3)
+    fitted.arrays["intensity"][0] = 0.0
+    by_element = model_images(fitted, series)
+    assert_allclose(by_element.sum(axis=(1, 2)), (ball.numbers**1.7).sum(), rtol=5e-3)
+
+
+def test_simulated_series_have_scale_and_noise_of_the_measured_one_or_the_dose_that_is_asked(ball, series):
+    exact = model_images(ball, series)
+    again = simulated_series(exact, series, VerifySettings(), seed=5)
+    assert again.projections.mean() == pytest.approx(series.projections.mean(), rel=0.01)
+    empty = exact.max(axis=0) == 0
+    assert again.projections[:, empty].std() == pytest.approx(series.projections[:, empty].std(), rel=0.2)
+    bright = exact > 0.5 * exact.max()
+    truth = 200 * exact / exact.max()
+    errors = [(images - truth)[bright].std() for images in (again.projections, series.projections)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.2)
+    assert_array_equal(again.rotations, series.rotations)
+    dim = simulated_series(exact, series, VerifySettings(dose=50, read_noise=0), seed=5)
+    assert dim.projections.mean() == pytest.approx(50 * exact.mean() / exact.max(), rel=0.01)
+    assert_array_equal(dim.projections, np.round(dim.projections))
