@@ -11,6 +11,12 @@ class Aet2dftError(Exception):
     exit_code = 1
 
 
+class UsageError(Aet2dftError):
+    """The command line is not one that can be carried out."""
+
+    exit_code = 2
+
+
 class InputError(Aet2dftError):
     """The input cannot be used as it is."""
 

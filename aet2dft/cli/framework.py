@@ -22,8 +22,8 @@ import typer
 
 from aet2dft import __version__
 from aet2dft.cli.flags import common_flags, given, settings_flags
-from aet2dft.cli.process import UsageError
 from aet2dft.config import VERBS, CommonSettings, ReadSettings, Settings, load
+from aet2dft.errors import UsageError
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _LIBRARIES = ("ase", "h5py", "numba", "numpy", "scipy", "spglib")
@@ -179,9 +179,6 @@ def verb(*, reads: bool = False) -> Callable[[Callable[..., Outcome]], Callable[
 
 def execute(arguments: list[str]) -> int:
     """Carry out one command line in this process and give its exit code; errors are raised."""
-    import aet2dft.cli.recon_verbs
-    import aet2dft.cli.verbs  # noqa: F401  registers the verbs
-
     _command[:] = arguments
     code = app(arguments, prog_name="aet2dft", standalone_mode=False)
     return code if isinstance(code, int) else 0

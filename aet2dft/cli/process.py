@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from aet2dft import __version__
-from aet2dft.errors import Aet2dftError, InputError, ResourceError
+from aet2dft.errors import Aet2dftError, InputError, ResourceError, UsageError
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _AGAIN = 0.5
@@ -21,12 +21,6 @@ _AGAIN = 0.5
 _COMPILED = ("numba.", "llvmlite.")
 """Packages whose functions are called from compiled code."""
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
-
-
-class UsageError(Aet2dftError):
-    """The command line is not one that can be carried out."""
-
-    exit_code = 2
 
 
 class Stopped(BaseException):
@@ -57,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _carried_out(arguments: list[str]) -> int:
     """Exit code of a command line; whatever goes wrong is one sentence."""
     try:
+        from aet2dft.cli import recon_verbs, verbs  # noqa: F401  they register themselves
         from aet2dft.cli.framework import execute
 
         code = execute(arguments)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from aet2dft.cli.framework import Outcome, Step, verb
-from aet2dft.cli.process import UsageError
+from aet2dft.errors import UsageError
 
 Source = Annotated[
     Path,

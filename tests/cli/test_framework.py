@@ -277,7 +277,8 @@ def test_threads_and_the_order_of_hashing_do_not_change_a_byte(model, tmp_path):
             ["inputs", folder / "run.h5", *INPUTS, "-o", folder / "decks", "--threads", threads],
         ]
         code = (
-            "import sys, json; from aet2dft.cli.framework import execute; [execute(w) for w in json.loads(sys.argv[1])]"
+            "import sys, json; from aet2dft.cli import verbs; from aet2dft.cli.framework import execute; "
+            "[execute(w) for w in json.loads(sys.argv[1])]"
         )
         words = json.dumps([[str(word) for word in command] for command in chain])
         environment = {**os.environ, "PYTHONHASHSEED": str(threads)}
