@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PWX ?= yes
 ARGS ?=
+# a file of tests stays in one process, whose fixtures it shares
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 # the first Python of at least 3.11; uv finds or fetches one by itself
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -26,10 +28,10 @@ demo: $(VENV)/.installed-core pwx
 	$(BIN)/aet2dft demo demo $(if $(filter no,$(PWX)),--no-pwx)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/benchmarks -m "" --benchmark-enable --benchmark-only $(ARGS)

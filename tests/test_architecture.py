@@ -4,6 +4,7 @@ Truth: docs/architecture.md; the import contracts stand in pyproject.toml.
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -46,6 +47,7 @@ ONLY_IN = {
 SHAPE = re.compile(r"\((\d+|\.\.\.|[A-Za-z]\w*),[^()]*\)")
 
 
+@functools.cache
 def trees():
     return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
 

@@ -12,6 +12,8 @@ from aet2dft.recon.algorithms import back_projection, equal_slope, extent, least
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries
 
+pytestmark = pytest.mark.slow
+
 N, COLUMNS, LINES = 96, 8, 12
 
 

@@ -20,6 +20,8 @@ from aet2dft.structure.strain import local_strain
 from aet2dft.structure.surface import surface_atoms
 from aet2dft.synthetic import measured, nine_grains, particle, two_grains
 
+pytestmark = pytest.mark.slow
+
 A = 3.875
 CUTOFF = 3.31
 """Å; between the first two shells."""
@@ -105,7 +107,6 @@ def test_order_of_the_measured_particle(benchmark, fept):
     assert found.chemical.grains.phase[:2].tolist() == ["L12", "L12"]
 
 
-@pytest.mark.slow
 def test_index_and_maps_of_one_and_a_half_million_atoms(benchmark):
     truth = particle(two_grains(), n_atoms=1_500_000)
     model = measured(truth, missing=0.0, false_atoms=0.0)
