@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.io import loadmat
 
-from aet2dft.recon.fourier.projector import line_length
+from aet2dft.recon.fourier.projector import line_length, line_lengths
 from aet2dft.recon.tilt_series import TiltSeries
 
 
@@ -19,8 +19,9 @@ def projection_matrix(series, depth, *, whole_lines=False):
     """Rows: pixels of all images, columns: voxels; `whole_lines` gives every pixel of the padded lines."""
     _, rows, columns = series.projections.shape
     shape = (rows, columns, depth)
-    turned = (rows, depth) if series.is_single_axis else shape
-    period = line_length(rows, turned), line_length(columns, turned)
+    period = line_lengths(series, shape)
+    if series.is_single_axis:
+        period = line_length(rows, (rows, depth)), columns
     voxels = np.stack(np.meshgrid(*(np.arange(n) - n // 2 for n in shape), indexing="ij"), axis=-1).reshape(-1, 3)
     u, v = (np.arange(p if whole_lines else n) for p, n in zip(period, (rows, columns), strict=True))
     blocks = []

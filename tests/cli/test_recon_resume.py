@@ -7,10 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from commands import done
 
 from aet2dft import store
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries, Volume
+from aet2dft.recon.volumes import preparation
 
 N = 24
 ANGLES = np.linspace(-66, 64, 12)
@@ -71,6 +73,22 @@ def test_a_killed_command_goes_on_to_the_same_bytes(folder):
     assert one.values.tobytes() == two.values.tobytes()
     assert resumed["r_factor"] == whole["r_factor"]
     assert not (folder / "run.h5.checkpoint").exists()
+
+
+def test_a_volume_in_a_file_is_that_in_memory_and_is_planned_once(folder, monkeypatch):
+    planned, plan = [], preparation.plan
+    monkeypatch.setattr(preparation, "plan", lambda *given: planned.append(given) or plan(*given))
+    monkeypatch.chdir(folder)
+    given = ("images.npy", "--angles", "angles.txt", "--pixel-size", "0.5", "--iterations", "2", "--no-halves")
+    done("reconstruct", *given, "-o", "plain.h5")
+    done("reconstruct", *given, "--memory-mapped", "-o", "mapped.h5")
+    assert len(planned) == 2
+    one, two = (store.load(folder / name, "reconstruct", "volume", Volume) for name in ("plain.h5", "mapped.h5"))
+    assert one.values.tobytes() == two.values.tobytes()
+    assert not [path for path in folder.iterdir() if "mapped" in path.name and path.suffix != ".h5"]
+    said = done("reconstruct", *given, "-o", "plain.h5", "--resume")
+    assert any("holds this result already" in text for text in said["warnings"])
+    assert len(planned) == 2
 
 
 def test_a_dry_run_tells_memory_disk_and_time_and_writes_nothing(folder):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ _SECONDS = 10.0
 """Between two writes, at least."""
 _SHARE = 0.05
 """Part of the time that may go into writing."""
+_TRIAL = "trial_"
+"""How the names of what a trial said begin."""
+Arrays = dict[str, NDArray[Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +33,7 @@ class Progress:
     block: int
     """Blocks that are complete."""
     finished: NDArray[np.float32]
-    """(nx, m, nz): density of their planes."""
+    """(nx, m, nz): density from the first of their planes to the last."""
     misfit: NDArray[np.float64]
     """(iterations,): sum over them of the square norm of data minus model before every iteration; one zero without."""
     norm: float
@@ -58,70 +63,84 @@ class Checkpoint:
     def __init__(self, path: Path, origin: dict[str, str]) -> None:
         self._path, self._origin = path, origin
         self._due = time.monotonic() + _SECONDS
-        self.found = self._load()
-        """What to go on from; None if there is no file."""
+        self.trial: Arrays | None = self._read(_trial)
+        """What a trial before the iterations said; None: it was not made yet."""
 
-    def _load(self) -> Progress | None:
+    def progress(self) -> Progress | None:
+        """What to go on from; None: from the beginning."""
+        return self._read(_progress)
+
+    def _read(self, take: Callable[[Arrays], T | None]) -> T | None:
+        """Part of the file; None if there is no file, or not this part in it."""
         if not self._path.exists():
             return None
         try:
             with np.load(self._path, allow_pickle=False) as content:
                 found = dict(zip(content["origin"].tolist(), content["digests"].tolist(), strict=True))
-                progress = _progress({name: content[name] for name in content.files})
+                other = [name for name, digest in self._origin.items() if found.get(name) != digest]
+                taken = None if other else take(content)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ParseError(self._path, f"no checkpoint ({error}); remove it to start from the beginning") from error
-        if other := [name for name, digest in self._origin.items() if found.get(name) != digest]:
+        if other:
             raise InputError(
                 f"{self._path} belongs to another reconstruction ({', '.join(other)} differ); remove it to start anew"
             )
-        return progress
+        return taken
 
     @property
     def is_due(self) -> bool:
         """Whether the last write is long enough ago."""
         return time.monotonic() >= self._due
 
+    def keep_trial(self, trial: Arrays) -> None:
+        """Write what a trial said, so that it is not made again."""
+        self.trial = trial
+        self._write({})
+
     def save(self, progress: Progress) -> None:
-        """Write the file."""
+        """Write how far the iterations are."""
         begun = time.monotonic()
         memory = {f"memory_{field.name}": getattr(progress.memory, field.name) for field in fields(Memory)}
+        done = {name: getattr(progress, name) for name in ("block", "finished", "misfit", "norm")}
+        self._write(done | memory)
+        now = time.monotonic()
+        self._due = now + max(_SECONDS, (now - begun) / _SHARE)
+
+    def _write(self, arrays: dict[str, Any]) -> None:
+        trial = {f"{_TRIAL}{name}": value for name, value in (self.trial or {}).items()}
+        origin = {"origin": list(self._origin), "digests": list(self._origin.values())}
         unfinished = self._path.with_name(f"{self._path.name}.part")
         with unfinished.open("wb") as file:
-            np.savez(
-                file,
-                allow_pickle=False,
-                origin=list(self._origin),
-                digests=list(self._origin.values()),
-                block=progress.block,
-                finished=progress.finished,
-                misfit=progress.misfit,
-                norm=progress.norm,
-                **memory,
-            )
+            np.savez(file, allow_pickle=False, **origin, **trial, **arrays)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(self._path)
-        now = time.monotonic()
-        self._due = now + max(_SECONDS, (now - begun) / _SHARE)
 
     def remove(self) -> None:
         """Remove the file: the reconstruction is complete."""
         self._path.unlink(missing_ok=True)
 
 
-def _progress(arrays: dict[str, NDArray[Any]]) -> Progress:
+def _trial(content: Arrays) -> Arrays | None:
+    names = [name for name in content if name.startswith(_TRIAL)]
+    return {name.removeprefix(_TRIAL): content[name] for name in names} if names else None
+
+
+def _progress(content: Arrays) -> Progress | None:
+    if "block" not in content:
+        return None
     memory = Memory(
-        iteration=int(arrays["memory_iteration"]),
-        values=arrays["memory_values"],
-        previous=arrays["memory_previous"],
-        momentum=arrays["memory_momentum"],
-        misfit=arrays["memory_misfit"],
-        norm=float(arrays["memory_norm"]),
+        iteration=int(content["memory_iteration"]),
+        values=content["memory_values"],
+        previous=content["memory_previous"],
+        momentum=content["memory_momentum"],
+        misfit=content["memory_misfit"],
+        norm=float(content["memory_norm"]),
     )
     return Progress(
-        block=int(arrays["block"]),
-        finished=arrays["finished"],
-        misfit=arrays["misfit"],
-        norm=float(arrays["norm"]),
+        block=int(content["block"]),
+        finished=content["finished"],
+        misfit=content["misfit"],
+        norm=float(content["norm"]),
         memory=memory,
     )

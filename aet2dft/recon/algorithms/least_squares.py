@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aet2dft.recon.algorithms.descent import Descent, Memory, State
 from aet2dft.recon.fourier import _kernels_volume as kernels
 from aet2dft.recon.fourier.convolution import Convolution, SliceConvolution, VolumeConvolution
-from aet2dft.recon.fourier.projector import line_length, plane_order, projector
+from aet2dft.recon.fourier.projector import line_length, line_lengths, plane_order, projector
 from aet2dft.recon.tilt_series import TiltSeries
 
 PLAIN_STEP = 1.9
@@ -127,7 +127,7 @@ def normal_operator(series: TiltSeries, shape: tuple[int, ...]) -> Convolution:
         directions = np.ascontiguousarray(series.rotations[:, (0, 2), 0])
         kernels.slice_kernel(directions, line_length(pixels[0], (n_rows, depth)), kernel)
         return SliceConvolution(n_columns, kernel.astype(np.float32))
-    sizes = np.array([line_length(size, shape) for size in pixels])
+    sizes = np.array(line_lengths(series, shape))
     axes = np.ascontiguousarray(series.rotations[:, :, :2].swapaxes(1, 2))
     volume = np.empty((2 * n_rows - 1, 2 * n_columns - 1, depth), dtype=np.float32)
     kernels.volume_kernel(axes, sizes, volume)

@@ -164,7 +164,7 @@ class VolumeProjector:
         _, n_rows, n_columns = series.projections.shape
         self.shape = (rows or n_rows, n_columns, depth)
         self._image_shape = (n_rows, n_columns)
-        self._lengths = line_length(n_rows, self.shape), line_length(n_columns, self.shape)
+        self._lengths = line_lengths(series, self.shape)
         self._padded = (fast_size(2 * self.shape[0]), fast_size(2 * n_columns), fast_size(2 * depth))
         lengths, padded = np.array(self._lengths), np.array(self._padded)
         self._axes = np.ascontiguousarray(series.rotations[:, :, :2].swapaxes(1, 2) * padded / lengths[:, None])
@@ -313,14 +313,32 @@ def project_volume(series: TiltSeries, values: NDArray[np.float32]) -> NDArray[n
     return shift_columns(images, offsets) if series.is_single_axis and offsets.any() else images
 
 
-def line_length(pixels: int, extent: tuple[int, ...]) -> int:
+def line_length(pixels: int, extent: tuple[float, ...]) -> int:
     """Period of the lines of an image: a projected volume overlaps neither its copies nor the next period's image.
 
     Parameters
     ----------
     pixels : int
         Measured pixels of the line.
-    extent : tuple of int
-        Voxels of the volume along every axis that is turned.
+    extent : tuple of float
+        Voxels of the volume along every axis that is turned, or its width alone.
     """
     return fast_size(max(2 * pixels, math.ceil(math.hypot(*extent)) + 1))
+
+
+def line_lengths(series: TiltSeries, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Periods of rows and columns of the images in these rotations, as `line_length` in all.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Gives rotations and the size of the images.
+    shape : tuple of int
+        Voxels (nx, ny, nz) of the volume.
+    """
+    # width of the box seen along its images' axes: that is its diagonal at most
+    widths = np.einsum("kia,i->ka", np.abs(series.rotations[:, :, :2]), shape).max(axis=0)
+    rows, columns = (
+        line_length(pixels, (float(width),)) for pixels, width in zip(series.projections.shape[1:], widths, strict=True)
+    )
+    return rows, columns

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from aet2dft.memory import require_memory
 from aet2dft.recon.fourier.columns import BLOCK
 from aet2dft.recon.fourier.fft import fast_size
 from aet2dft.recon.fourier.gridding import grid_size
-from aet2dft.recon.fourier.projector import line_length
+from aet2dft.recon.fourier.projector import line_lengths
 from aet2dft.recon.volumes.preparation import Plan
 from aet2dft.recon.volumes.trial import COLUMNS
 
@@ -18,10 +19,12 @@ _DESCENT = 3 * _SINGLE + 2
 """Bytes per voxel of density, its predecessor and right-hand side, and of the support in two orders."""
 _STATES = {"tv": _DESCENT + 7 * _SINGLE + 1, "sirt": 6 * _SINGLE, "sart": 4 * _SINGLE, "fbp": 2 * _SINGLE}
 """Bytes per voxel that an algorithm keeps, where they are not those of descent."""
-_BY_PROJECTION = ("sirt", "sart", "fbp")
+BY_PROJECTION = ("sirt", "sart", "fbp")
 """Algorithms without a convolution."""
-_BASE = 8e6
-"""Bytes of plans, tables and buffers, whatever the size."""
+_COMPARED = 36
+"""Bytes per voxel of two volumes, their transforms and shells, while these are compared."""
+_BASE, _BASE_OF_PLANES = 8e6, 4e6
+"""Bytes of plans, tables and buffers, whatever the size: of a volume, of planes."""
 
 
 def needed_bytes(planned: Plan) -> float:
@@ -33,7 +36,7 @@ def needed_bytes(planned: Plan) -> float:
         What is going to be done.
     """
     if planned.by_planes:
-        return _BASE + _by_planes(planned)
+        return _BASE_OF_PLANES + _by_planes(planned)
     return _BASE + _whole(planned)
 
 
@@ -49,9 +52,10 @@ def _by_planes(planned: Plan) -> float:
         return min(1.0, n / columns) * (voxels * per_voxel + 2 * images + 2 * points)
 
     # the support, as it is and as it is made from the shadows, and the volume
-    growing = voxels * (2 + _SINGLE) + images
+    growing = voxels * (2 + (0 if planned.settings.memory_mapped else _SINGLE)) + images
     end = growing + images + 1.25 * points
-    return max(images + voxels + some(COLUMNS), growing + some(BLOCK), end)
+    halves = 0.0 if planned.settings.halves is False else min(1.0, BLOCK / columns) * voxels * _COMPARED - voxels
+    return max(images + voxels + some(COLUMNS), growing + some(BLOCK), growing + halves, end)
 
 
 def _slice_points(planned: Plan) -> float:
@@ -77,8 +81,8 @@ def _whole(planned: Plan) -> float:
     set_up = kernel + padded[0] * spectrum * _COMPLEX + response
     descend = response + shape[0] * spectrum * _COMPLEX
     wide = padded[0] * spectrum * _COMPLEX
-    lines = line_length(shape[0], shape) * line_length(shape[1], shape) // 2 * _COMPLEX * series.n_images
-    if planned.algorithm in _BY_PROJECTION:
+    lines = math.prod(line_lengths(series, shape)) // 2 * _COMPLEX * series.n_images
+    if planned.algorithm in BY_PROJECTION:
         return images + state + wide + lines
     if planned.algorithm != "genfire":
         plain = voxels * _DESCENT
@@ -98,7 +102,7 @@ def _points_in_half_disk(n_images: int, radius: float) -> float:
 
 
 def disk_bytes(planned: Plan) -> float:
-    """Largest files beside each other while a reconstruction runs: its project and its checkpoint.
+    """Largest files beside each other while a reconstruction runs: project, checkpoint, and the volume if mapped.
 
     Parameters
     ----------
@@ -107,7 +111,7 @@ def disk_bytes(planned: Plan) -> float:
     """
     volume = math.prod(planned.shape) * _SINGLE
     kept = volume * (1 + 3 * BLOCK / planned.shape[1]) if planned.by_planes else 2 * volume
-    return planned.series.projections.nbytes + volume + kept
+    return planned.series.projections.nbytes + volume + kept + (volume if planned.settings.memory_mapped else 0)
 
 
 def require(planned: Plan) -> None:
@@ -130,5 +134,8 @@ def require(planned: Plan) -> None:
     if planned.algorithm == "genfire":
         ways.insert(0, "take --algorithm lsq")
         ways.insert(0, f"lower --oversampling ({oversampling})") if oversampling > 2 else None
+    if planned.by_planes and not planned.settings.memory_mapped:
+        mapped = replace(planned, settings=planned.settings.model_copy(update={"memory_mapped": True}))
+        ways.insert(0, f"take --memory-mapped ({needed_bytes(mapped) / 1e9:.2f} GB)")
     what = f"{planned.algorithm} on {' x '.join(map(str, planned.shape))} voxels"
     require_memory(needed_bytes(planned), what, "; or ".join(ways))

@@ -12,6 +12,7 @@ from aet2dft.recon.algorithms.catalog import ALGORITHMS, start
 from aet2dft.recon.fourier.columns import BLOCK, take_columns
 from aet2dft.recon.images.calibration import COARSE
 from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.volumes.footprint import BY_PROJECTION
 from aet2dft.recon.volumes.preparation import Plan
 from aet2dft.recon.volumes.trial import COLUMNS
 
@@ -23,8 +24,8 @@ _TIMED = 3
 """Iterations of a piece that are timed."""
 _TRIAL = 1.3
 """Iterations of a trial over those of the volume."""
-_CALIBRATION = 60
-"""Iterations on coarse images that go into their calibration."""
+_SHORT_RUNS, _SHORT = 6, 20
+"""Runs on coarse images by which these are calibrated, and their iterations: 3 where images are even, else 11."""
 
 
 def predicted_seconds(planned: Plan) -> float:
@@ -49,10 +50,10 @@ def _by_planes(planned: Plan, iterations: int, trial: float) -> float:
     )
     per_plane = max(0.0, high - low) / max(1, more - few)
     once = max(0.0, low - few * per_plane)
-    halves = 0 if planned.settings.halves is False else min(BLOCK, columns)
+    halves = 0 if planned.settings.halves is False else _both_halves(planned) * min(BLOCK, columns)
     planes = columns + halves + trial * min(COLUMNS, columns)
     coarse = min(COARSE, planned.shape[0])
-    planes += _CALIBRATION * coarse / iterations * (coarse / planned.shape[0]) ** 2
+    planes += _SHORT_RUNS * _SHORT * coarse / iterations * (coarse / planned.shape[0]) ** 2
     return once * (-(-columns // BLOCK) + 3) + planes * (per_plane + iterations * each / more)
 
 
@@ -64,12 +65,22 @@ def _whole(planned: Plan, iterations: int, trial: float) -> float:
         center=np.tile(np.array(edges[:2]) // 2, (planned.series.n_images, 1)),
     )
     once, each = _timed(planned, piece, (edges[0], edges[1], edges[2]))
-    voxels, small = math.prod(planned.shape), math.prod(edges)
-    # of transforms; the preparation sums over images for every voxel
-    more = voxels * math.log(voxels) / (small * math.log(small))
-    runs = 1 + trial + (1 if planned.settings.halves else 0)
-    calibration = _CALIBRATION * each * min(COARSE**3, voxels) / small
-    return runs * (once * voxels / small + iterations * each * more) + calibration
+    small = math.prod(edges)
+
+    def run(iterations: int, voxels: int) -> float:
+        # of transforms; the preparation sums over images for every voxel
+        more = voxels * math.log(voxels) / (small * math.log(small))
+        return once * voxels / small + iterations * each * more
+
+    runs = 1 + trial + (_both_halves(planned) if planned.settings.halves else 0)
+    by = -(-max(planned.shape) // COARSE)
+    calibration = _SHORT_RUNS * run(_SHORT, math.prod(max(1, size // by) for size in planned.shape))
+    return runs * run(iterations, math.prod(planned.shape)) + calibration
+
+
+def _both_halves(planned: Plan) -> int:
+    """Time of both halves over that of the whole: a convolution takes as long for half of the images."""
+    return 1 if planned.algorithm in BY_PROJECTION else 2
 
 
 def _timed(planned: Plan, series: TiltSeries, shape: tuple[int, int, int]) -> tuple[float, float]:

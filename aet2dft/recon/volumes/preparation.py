@@ -35,6 +35,8 @@ class Plan:
     """Key of `aet2dft.recon.algorithms.catalog.ALGORITHMS`."""
     reason: str
     """Why this one."""
+    support: NDArray[np.bool_] | None
+    """(nx, ny, nz): of the user; None: everywhere in an extended object, else inside all shadows of the object."""
 
     @property
     def by_planes(self) -> bool:
@@ -82,7 +84,7 @@ def plan(series: TiltSeries, settings: ReconstructSettings, support: NDArray[np.
     Raises
     ------
     InputError
-        If the support does not fit the images or is empty, or settings do not fit each other.
+        If the support does not fit the images or is empty, or settings do not fit each other or the images.
     """
     _, n_rows, n_columns = series.projections.shape
     choice = choose(series, settings, has_support=support is not None)
@@ -92,26 +94,31 @@ def plan(series: TiltSeries, settings: ReconstructSettings, support: NDArray[np.
         shape = support.shape
     elif choice.extended:
         shape = slab(series, settings.thickness).shape
-    return Plan(
+    planned = Plan(
         series=centered_columns(series),
         shape=shape,
         settings=settings.model_copy(update={"extended": choice.extended}),
         algorithm=choice.algorithm,
         reason=choice.reason,
+        support=support,
     )
+    if settings.memory_mapped and not planned.by_planes:
+        raise InputError(
+            f"{planned.algorithm} works on this volume as a whole, not by planes, which a file cannot help; leave out "
+            "--memory-mapped, or take lsq and give tilt angles only"
+        )
+    return planned
 
 
-def prepare(planned: Plan, support: NDArray[np.bool_] | None) -> Problem:
+def prepare(planned: Plan) -> Problem:
     """Settle what the iterations start from.
 
     Parameters
     ----------
     planned : Plan
         What is going to be done.
-    support : ndarray of bool, shape (nx, ny, nz), optional
-        Of the user; default: everywhere in an extended object, else inside all shadows of the object.
     """
-    series, settings = planned.series, planned.settings
+    series, settings, support = planned.series, planned.settings, planned.support
     if settings.center_offset is not None:
         series = moved(series, settings.center_offset)
     if support is None:

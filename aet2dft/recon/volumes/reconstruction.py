@@ -6,8 +6,9 @@ The algorithms are listed in ``algorithms``; here they are driven.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -134,19 +135,56 @@ def reconstruct(
     (A. T. Brünger, Nature 355, 472 (1992)); the volume then comes from all images and as many iterations. About one
     tilt axis the trial takes every so-manieth plane only: planes are problems of their own.
     """
-    planned = plan(series, settings, support)
+    return carry_out(plan(series, settings, support), seed=seed, progress=progress, checkpoint=checkpoint)
+
+
+def carry_out(
+    planned: Plan,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[Volume, Reconstruction]:
+    """Make the volume that was planned.
+
+    Parameters
+    ----------
+    planned : Plan
+        Images, algorithm and box.
+    seed, progress, checkpoint
+        As of `reconstruct`.
+
+    Returns
+    -------
+    volume, reconstruction
+        As of `reconstruct`.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint belongs to another reconstruction.
+    ResourceError
+        If memory does not suffice; nothing was started.
+    """
     require(planned)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, _origin(series, support, settings, seed))
-    problem = prepare(planned, support)
-    judged = _judge(planned, problem, seed)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, _origin(planned, seed))
+    problem = prepare(planned)
+    judged = _judged(planned, problem, seed, kept)
     iterations, reason = _stop(planned, judged)
-    done = _solve(planned, problem.series, problem.support, iterations, seed, kept, progress)
+    scratch = None
+    if planned.settings.memory_mapped:
+        scratch = Path(tempfile.gettempdir()) if checkpoint is None else checkpoint.resolve().parent
+    done = _solve(planned, problem.series, problem.support, iterations, seed, scratch, kept, progress)
     fit = image_fit(problem.series.projections, project_volume(problem.series, done.values))
     made = f"{planned.algorithm}, {iterations} iterations, R factor {fit.r_factor:.4f}"
-    values = inside(done.values, series.projections.shape[1])
-    volume = Volume(values=values, voxel_size=series.pixel_size, origin=np.zeros(3), history=(made,))
+    volume = Volume(
+        values=inside(done.values, planned.series.projections.shape[1]),
+        voxel_size=planned.series.pixel_size,
+        origin=np.zeros(3),
+        history=(made,),
+    )
     r_fourier, r_free_fourier = _fourier_r_factors(planned, problem, done.values, seed)
-    return volume, Reconstruction(
+    result = Reconstruction(
         algorithm=planned.algorithm,
         reason=reason,
         iterations=iterations,
@@ -163,12 +201,26 @@ def reconstruct(
         r_fourier=r_fourier,
         r_free_fourier=r_free_fourier,
         trial=judged,
-        fsc=_halves(planned, problem, iterations, seed, given=support is not None),
+        fsc=_halves(planned, problem, iterations, seed),
         coverage=coverage(problem.series, max(volume.values.shape)),
         misfit=done.misfit,
         seconds_per_iteration=done.seconds,
         warnings=problem.warnings,
     )
+    if kept is not None:
+        kept.remove()
+    return volume, result
+
+
+def _judged(planned: Plan, problem: Problem, seed: int, kept: Checkpoint | None) -> Trial | None:
+    """What the trial said, before a break or now."""
+    known = None if kept is None else kept.trial
+    if known is not None:
+        return Trial(**{name: known[name] for name in ("held_out", "iteration", "r_free")}, noise=float(known["noise"]))
+    judged = _judge(planned, problem, seed)
+    if kept is not None and judged is not None:
+        kept.keep_trial({name: np.asarray(value) for name, value in asdict(judged).items()})
+    return judged
 
 
 def _judge(planned: Plan, problem: Problem, seed: int) -> Trial | None:
@@ -204,6 +256,7 @@ def _solve(
     support: NDArray[np.bool_],
     iterations: int,
     seed: int,
+    scratch: Path | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Tell | None = None,
 ) -> Run:
@@ -215,6 +268,7 @@ def _solve(
         iterations,
         by_planes=planned.by_planes,
         any_box=planned.any_box,
+        scratch=scratch,
         checkpoint=checkpoint,
         progress=progress,
     )
@@ -237,7 +291,7 @@ def _fourier_r_factors(
     )
 
 
-def _halves(planned: Plan, problem: Problem, iterations: int, seed: int, *, given: bool) -> ShellCorrelation | None:
+def _halves(planned: Plan, problem: Problem, iterations: int, seed: int) -> ShellCorrelation | None:
     """Shell correlation of what every other image gives; the support of a half is its own if none is given."""
     wanted = planned.by_planes if planned.settings.halves is None else planned.settings.halves
     if not wanted or problem.series.n_images < _FEWEST_HALVED:
@@ -247,7 +301,7 @@ def _halves(planned: Plan, problem: Problem, iterations: int, seed: int, *, give
     some = reached[max(0, (len(reached) - _HALF_COLUMNS) // 2) :][:_HALF_COLUMNS]
     for part in (order[::2], order[1::2]):
         half, support = problem.series.subset(np.sort(part)), problem.support
-        if not given and not planned.settings.extended:
+        if planned.support is None and not planned.settings.extended:
             support = shadow_support(half, planned.shape[2])
         if planned.by_planes:
             half, support = take_columns(half, some), support[:, some]
@@ -257,13 +311,11 @@ def _halves(planned: Plan, problem: Problem, iterations: int, seed: int, *, give
     return fourier_shell_correlation(*volumes, voxel_size=problem.series.pixel_size)
 
 
-def _origin(
-    series: TiltSeries, support: NDArray[np.bool_] | None, settings: ReconstructSettings, seed: int
-) -> dict[str, str]:
+def _origin(planned: Plan, seed: int) -> dict[str, str]:
     """Digests of all that the volume depends on."""
-    chosen = settings.model_dump_json(exclude={"support", "halves"})
+    chosen, support = planned.settings.model_dump_json(exclude={"support", "halves", "memory_mapped"}), planned.support
     return {
-        "images": series.digest,
+        "images": planned.series.digest,
         "support": "" if support is None else hashlib.sha256(np.packbits(support).tobytes()).hexdigest(),
         "settings": hashlib.sha256(f"{chosen} {seed}".encode()).hexdigest(),
     }

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from slow_projection import projection_matrix, random_series
 
-from aet2dft.recon.fourier.projector import line_length, plane_order, project_volume, projector
+from aet2dft.recon.fourier.projector import line_length, line_lengths, plane_order, project_volume, projector
+from aet2dft.recon.tilt_series import TiltSeries
 
 DEPTH = 8
 
@@ -51,3 +52,18 @@ def test_the_total_of_an_image_is_that_of_the_volume(single_axis):
 def test_lines_hold_the_projected_volume_in_any_orientation():
     assert line_length(10, (10, 10)) == 20
     assert line_length(10, (10, 40)) >= np.hypot(10, 40) + 1
+
+
+def test_lines_are_no_longer_than_the_rotations_need_and_nothing_comes_in_from_the_other_side():
+    tilts = np.linspace(-60, 60, 9)
+    angles = np.column_stack([0.4 * np.cos(tilts), tilts, 0.4 * np.sin(tilts)])
+    series = TiltSeries.from_angles(np.zeros((9, 16, 12), dtype=np.float32), angles, pixel_size=0.4)
+    shape = (48, 12, 32)
+    assert line_lengths(series, shape) == (60, 24)
+    x, y, z = np.meshgrid(*[np.arange(n) - n // 2 for n in shape], indexing="ij")
+    at = np.array([-21.0, 3.0, 13.0])
+    blob = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2 + (z - at[2]) ** 2) / 3).astype(np.float32)
+    images = project_volume(series, blob)
+    away = np.abs(series.rotations[:, :, 0] @ at) > 8 + 6
+    assert 3 < away.sum() < 9
+    assert np.abs(images[away]).max() < 1e-3 * np.abs(images[~away]).max()

@@ -16,10 +16,12 @@ from aet2dft import memory
 from aet2dft.config import ReconstructSettings
 from aet2dft.errors import InputError, ParseError, ResourceError
 from aet2dft.recon.algorithms import checkpoint
+from aet2dft.recon.fourier import columns
 from aet2dft.recon.fourier.columns import centered_columns
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.metrics import image_fit, match
 from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.volumes import reconstruction
 from aet2dft.recon.volumes.footprint import needed_bytes
 from aet2dft.recon.volumes.preparation import plan
 from aet2dft.recon.volumes.reconstruction import reconstruct
@@ -163,11 +165,10 @@ def test_without_images_to_spare_there_is_no_trial(truth):
     assert "usual number" in result.reason
 
 
-@pytest.mark.parametrize("algorithm", ["lsq", "genfire"])
-def test_a_killed_run_goes_on_to_the_same_bytes(truth, algorithm, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_to_the_same_bytes(truth, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
     series, file = images_of(truth), tmp_path / "run.checkpoint"
-    settings = ReconstructSettings(algorithm=algorithm, iterations=12)
+    settings = ReconstructSettings(algorithm="genfire", iterations=12)
     whole, expected = reconstruct(series, settings)
 
     def killed(done, total):
@@ -184,6 +185,51 @@ def test_a_killed_run_goes_on_to_the_same_bytes(truth, algorithm, tmp_path, monk
     assert_array_equal(volume.values, whole.values)
     assert_array_equal(result.misfit, expected.misfit)
     assert not file.exists()
+
+
+def test_the_trial_of_a_killed_run_is_not_repeated(truth, tmp_path, monkeypatch):
+    series, file = images_of(truth), tmp_path / "run.checkpoint"
+    settings = ReconstructSettings(iterations=6)
+    whole, expected = reconstruct(series, settings)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(series, settings, checkpoint=file, progress=killed)
+    monkeypatch.setattr(reconstruction, "leave_out", killed)
+    volume, result = reconstruct(series, settings, checkpoint=file)
+    assert_array_equal(volume.values, whole.values)
+    assert result.r_free == expected.r_free
+    for name in ("held_out", "iteration", "r_free", "noise"):
+        assert_array_equal(getattr(result.trial, name), getattr(expected.trial, name))
+
+
+@pytest.mark.parametrize("mapped_first", [False, True])
+def test_a_volume_in_a_file_has_the_same_bytes_and_leaves_nothing_behind(truth, tmp_path, monkeypatch, mapped_first):
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(columns, "BLOCK", 8)
+    series, file = images_of(truth), tmp_path / "run.checkpoint"
+    plain, mapped = (ReconstructSettings(iterations=6, memory_mapped=mapped) for mapped in (False, True))
+    whole, expected = reconstruct(series, plain)
+
+    def killed(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(series, mapped if mapped_first else plain, checkpoint=file, progress=killed)
+    assert list(tmp_path.iterdir()) == [file]
+    volume, result = reconstruct(series, mapped, checkpoint=file)
+    assert not list(tmp_path.iterdir())
+    assert_array_equal(volume.values, whole.values)
+    assert_array_equal(result.misfit, expected.misfit)
+    assert result.r_factor == expected.r_factor
+
+
+def test_a_volume_that_is_transformed_as_a_whole_is_not_put_into_a_file(truth):
+    with pytest.raises(InputError, match="leave out --memory-mapped, or take lsq and give tilt angles only"):
+        reconstruct(images_of(truth, EULER), ReconstructSettings(memory_mapped=True))
 
 
 def test_a_checkpoint_of_something_else_is_refused(truth, tmp_path, monkeypatch):
@@ -212,6 +258,8 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_ways_out(truth, monke
     monkeypatch.setattr(memory, "free_memory", lambda: 1e5)
     with pytest.raises(ResourceError, match=r"lsq on 32 x 32 x 32 voxels needs .* GB.*bin the images"):
         reconstruct(images_of(truth))
+    with pytest.raises(ResourceError, match=r"take --memory-mapped \(0\.01 GB\); or bin the images"):
+        reconstruct(images_of(truth))
     with pytest.raises(ResourceError, match=r"lower --oversampling \(3\); or take --algorithm lsq"):
         reconstruct(images_of(truth, EULER), ReconstructSettings(algorithm="genfire"))
 
@@ -229,23 +277,36 @@ def test_free_memory_respects_the_limit_of_the_process():
 
 
 _PROBE = """
-import hashlib, sys
+import hashlib, sys, threading, time
 import numpy as np
 from aet2dft.cli.framework import peak_memory_mb
 from aet2dft.config import ReconstructSettings
 from aet2dft.recon.volumes.reconstruction import reconstruct
 from aet2dft.recon.tilt_series import TiltSeries
 
-def run(n, general, algorithm):
+def anonymous():
+    line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1.024e-3
+
+def watched(seen, stop):
+    while not stop.is_set():
+        seen.append(anonymous())
+        time.sleep(0.002)
+
+def run(n, general, algorithm, mapped=False):
     theta = np.linspace(-66, 64, 30)
     angles = np.column_stack([np.sin(theta), theta, np.cos(theta)]) if general else theta
     window = np.exp(-((np.arange(n) - n // 2) / (0.31 * n)) ** 2).astype(np.float32)
     images = np.random.default_rng(0).random((30, n, n), dtype=np.float32) * np.outer(window, window)
     series = TiltSeries.from_angles(images, angles, pixel_size=0.4)
-    before = peak_memory_mb()
-    settings = ReconstructSettings(algorithm=algorithm, iterations=10)
+    before, seen, stop = anonymous() if mapped else peak_memory_mb(), [], threading.Event()
+    watch = threading.Thread(target=watched, args=(seen, stop))
+    if mapped:
+        watch.start()
+    settings = ReconstructSettings(algorithm=algorithm, iterations=4 if mapped else 10, memory_mapped=mapped)
     volume, result = reconstruct(series, settings, support=np.ones((n, n, n), bool))
-    after = peak_memory_mb()
+    stop.set()
+    after = max(seen) if mapped else peak_memory_mb()
     found = hashlib.sha256(volume.values.tobytes() + np.float64(result.r_free).tobytes())
     return found.hexdigest(), 1e6 * (after - before)
 
@@ -254,7 +315,7 @@ if kind == "both":
     print("-".join(run(n, g, a)[0] for g in (False, True) for a in ("lsq", "resire", "genfire")), 0)
 else:
     run(12, kind == "general", algorithm)
-    print(*run(n, kind == "general", algorithm))
+    print(*run(n, kind == "general", algorithm, kind == "mapped"))
 """
 
 
@@ -287,6 +348,16 @@ def test_the_memory_is_predicted(kind, sizes, algorithm):
         assert used == pytest.approx(needed_bytes(planned), rel=0.15)
         # per voxel of the object, or of the padded grid
         assert used < (24 * n**3 if kind == "slices" else 7 * (3 * n) ** 3)
+
+
+@pytest.mark.slow
+def test_a_volume_in_a_file_takes_no_memory_of_the_process():
+    n, theta = 240, np.linspace(-66, 64, 30)
+    series = TiltSeries.from_angles(np.zeros((30, n, n), dtype=np.float32), theta, pixel_size=0.4)
+    planned = plan(series, ReconstructSettings(algorithm="lsq", memory_mapped=True), None)
+    _, used = probe("mapped", "lsq", n)
+    assert used == pytest.approx(needed_bytes(planned), rel=0.15)
+    assert used < 8 * n**3
 
 
 @pytest.mark.slow
