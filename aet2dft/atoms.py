@@ -43,7 +43,9 @@ class ArraySpec:
 ARRAYS: dict[str, ArraySpec] = {
     "site_id": ArraySpec(dtype="i4", writer="read", meaning="stable for life; survives every cut, sort and round trip"),
     "intensity": ArraySpec(dtype="f8", writer="trace", meaning="integrated peak intensity"),
+    "intensity_sigma": ArraySpec(dtype="f8", writer="trace", meaning="standard error of intensity"),
     "peak_width": ArraySpec(dtype="f8", unit="Å", writer="trace", meaning="Gaussian width of the peak"),
+    "peak_width_sigma": ArraySpec(dtype="f8", unit="Å", writer="trace", meaning="standard error of peak_width"),
     "species_confidence": ArraySpec(dtype="f8", writer="classify", meaning="probability of the assigned species"),
     "position_sigma": ArraySpec(dtype="f8", shape=(3,), unit="Å", writer="refine", meaning="standard error per axis"),
     "site": ArraySpec(dtype="i4", shape=(3,), writer="order", meaning="fcc site in half cells (indices of even sum)"),
