@@ -50,7 +50,11 @@ def plot_intensity_histogram(atoms: Atoms, result: Classification, *, ax: Axes |
         label = f"{_name(name, k)}, n = {own.size:,}"
         _class_histogram(ax, np.clip(own, low, high), edges, label, _color(name, k))
     _populations(ax, result, edges, len(everything))
-    what = {"height": "height fitted to the images", "intensity": "sum of the volume in a sphere"}
+    what = {
+        "height": "height fitted to the images",
+        "profile": "brightness along the average profiles",
+        "intensity": "sum of the volume in a sphere",
+    }
     ax.set(xlabel=f"{what.get(result.method, result.method)} (arbitrary units)", ylabel="candidates")
     error = 1e2 * (1.0 - result.mean_confidence)
     share = f"{error:.2f}" if error >= 0.005 else "under 0.01"

@@ -33,7 +33,9 @@ _FEWEST_OUTLIERS = 0.01
 _MOST_OUTLIERS = 0.3
 """Largest fraction of outliers: more are a population of their own."""
 _ALIKE = 100.0
-"""Numbers that say, besides the data, that populations are equally wide and have as many outliers."""
+"""Numbers that say, besides the data, that populations have as many outliers and, until they are found, are as wide."""
+_SHARED = 10.0
+"""Numbers that say, in the last fit, that two populations are as wide, for each number that they share."""
 _MOST_STEPS = 300
 _SETTLED = 3e-7
 """Change of the mean log-likelihood below which the mixture has converged."""
@@ -199,9 +201,9 @@ def _best_starts(at: Floats, counts: Floats, k: int) -> NDArray[np.intp]:
 
 
 def fitted_again(found: Mixture, values: Floats, errors: Floats | None = None) -> Mixture:
-    """The mixture of other numbers (n,), with these errors (n,), that is next to the given one."""
+    """The mixture of numbers (n,), with these errors (n,), that is next to one of the same or of other numbers."""
     cells = _Cells.of(values, errors)
-    return _maximized(cells, replace(found, log_likelihood=-np.inf, n=len(values))).in_order()
+    return _maximized(cells, replace(found, log_likelihood=-np.inf, n=len(values)), last=True).in_order()
 
 
 def mixture(values: Floats, k: int, errors: Floats | None = None) -> Mixture:
@@ -223,9 +225,11 @@ def mixture(values: Floats, k: int, errors: Floats | None = None) -> Mixture:
     No chance is in it. Every population is a Gaussian with outliers, the contaminated normal of J. W. Tukey (in
     Contributions to Probability and Statistics, ed. I. Olkin, 448 (1960)): without them, a long tail would be taken for
     one more population, and confidences would be too high. Widths and fractions of outliers are drawn toward their
-    common mean by a weak prior, which counts only where populations overlap.
+    common mean by a weak prior. In the last fit, when the populations are found, widths are drawn toward each other
+    the more two populations overlap: there fits that are equally likely put the boundary at different places, and the
+    one of equal widths is right more often.
     """
-    return _mixtures(_Cells.of(values, errors), k)[-1]
+    return fitted_again(_mixtures(_Cells.of(values, errors), k)[-1], values, errors)
 
 
 def _mixtures(cells: _Cells, most: int) -> list[Mixture]:
@@ -267,8 +271,8 @@ def _started(cells: _Cells, labels: NDArray[np.intp]) -> Mixture:
     )
 
 
-def _maximized(cells: _Cells, found: Mixture) -> Mixture:
-    """The mixture to which expectation maximization leads."""
+def _maximized(cells: _Cells, found: Mixture, *, last: bool = False) -> Mixture:
+    """The mixture to which expectation maximization leads; the last one, or one of those that are compared."""
     for _ in range(_MOST_STEPS):
         near, far = found.log_parts(cells.values, cells.errors)
         logs = np.logaddexp(near, far)
@@ -277,11 +281,11 @@ def _maximized(cells: _Cells, found: Mixture) -> Mixture:
         found = replace(found, log_likelihood=now)
         if abs(now - before) < _SETTLED * found.n:
             break
-        found = _likelier(cells, found, np.exp(logs - each[:, None]), np.exp(far - logs))
+        found = _likelier(cells, found, np.exp(logs - each[:, None]), np.exp(far - logs), last)
     return found
 
 
-def _likelier(cells: _Cells, found: Mixture, shares: Floats, far: Floats) -> Mixture:
+def _likelier(cells: _Cells, found: Mixture, shares: Floats, far: Floats, last: bool) -> Mixture:
     """The mixture of populations with these shares (m, k) of the numbers, and fractions (m, k) of outliers in them."""
     tiny = np.finfo(float).tiny
     shares = cells.counts[:, None] * shares
@@ -290,7 +294,8 @@ def _likelier(cells: _Cells, found: Mixture, shares: Floats, far: Floats) -> Mix
     pull = shares * ((1.0 - far) / cells.errors[:, None] ** 2 + far / _FAR**2)
     means = (pull * cells.values[:, None]).sum(axis=0) / np.maximum(pull.sum(axis=0), tiny)
     squares = (pull * (cells.values[:, None] - means) ** 2).sum(axis=0)
-    variances = (squares + _ALIKE * squares.sum() / found.n) / (total + _ALIKE)
+    borrowed = _shared(shares, cells.counts) if last else np.tile(_ALIKE * total / found.n, (len(total), 1))
+    variances = (squares + borrowed @ (squares / total)) / (total + borrowed.sum(axis=1))
     outliers = (n_far + _ALIKE * max(n_far.sum() / found.n, _FEWEST_OUTLIERS)) / (total + _ALIKE)
     return replace(
         found,
@@ -299,6 +304,12 @@ def _likelier(cells: _Cells, found: Mixture, shares: Floats, far: Floats) -> Mix
         weights=total / found.n,
         outliers=np.clip(outliers, _FEWEST_OUTLIERS, _MOST_OUTLIERS),
     )
+
+
+def _shared(shares: Floats, counts: Floats) -> Floats:
+    """Numbers (k, k) that say, besides the data, that a population is as wide as another that it overlaps with."""
+    overlap = np.einsum("mc,md->cd", shares, shares / counts[:, None])
+    return np.asarray(_SHARED * (overlap - np.diag(np.diag(overlap))))
 
 
 def _narrowest(cells: _Cells) -> float:

@@ -109,15 +109,17 @@ def test_three_species_asked_where_two_exist_is_one_clear_sentence():
         classify(candidates(values), None, ClassifySettings(species=("Fe", "Co", "Pt")))
 
 
-def test_sums_of_a_volume_are_classified_where_one_is_given():
+@pytest.mark.parametrize(("method", "taken"), [("auto", "profile"), ("profile", "profile"), ("intensity", "intensity")])
+def test_a_volume_is_classified_where_one_is_given(method, taken):
     random = np.random.default_rng(7)
     grid = np.stack(np.meshgrid(*[np.arange(6, 58, 8.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     bright = random.random(len(grid)) < 0.5
     values = random.normal(0, 0.01, (64, 64, 64))
     values[tuple(grid.astype(int).T)] += np.where(bright, 1.0, 0.4)
     volume = Volume(values=values.astype(np.float32), voxel_size=0.35, origin=np.zeros(3))
-    found, result = classify(Atoms("X" * len(grid), positions=volume.positions(grid)), volume, FE_PT)
-    assert result.method == "intensity"
+    settings = ClassifySettings(species=("Fe", "Pt"), method=method)
+    found, result = classify(Atoms("X" * len(grid), positions=volume.positions(grid)), volume, settings)
+    assert result.method == taken
     assert_array_equal(found.symbols == "Pt", bright)
 
 
@@ -136,6 +138,13 @@ def test_of_the_atoms_said_to_be_nine_tenths_sure_nine_tenths_are_right(gap):
     sure, good = np.concatenate(confidence), np.concatenate(right)
     assert miscalibrated(sure, good) == []
     assert (1 - sure).sum() == pytest.approx((~good).sum(), rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["profile", "intensity"])
+def test_without_a_volume_its_intensities_are_refused(method):
+    settings = ClassifySettings(species=("Fe", "Pt"), method=method)
+    with pytest.raises(InputError, match="no volume; use --method height"):
+        classify(candidates(np.arange(1.0, 50.0)), None, settings)
 
 
 @pytest.mark.parametrize(

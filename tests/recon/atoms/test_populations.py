@@ -76,6 +76,21 @@ def test_known_errors_sharpen_what_they_are_known_of():
     assert with_errors.max(axis=1)[errors > 1].mean() < 0.9
 
 
+def test_where_two_populations_overlap_a_narrow_third_does_not_make_them_too_sure():
+    """As at a low dose: non-atoms, and two species whose boundary the data hardly tell. Truth: the labels, 16 draws."""
+    wrong, stated = np.zeros(6), np.zeros(6)
+    for seed in range(16):
+        values, labels = drawn(seed, (0.07, 0.775, 1.0), (0.035, 0.095, 0.095), (2000, 1400, 1400))
+        sure = mixture(values, 3).posterior(values)
+        bins = np.digitize(sure.max(axis=1), (0.6, 0.7, 0.8, 0.9, 0.95))
+        wrong += np.bincount(bins, (sure.argmax(axis=1) != labels) & (labels > 0), 6)
+        stated += np.bincount(bins, (1.0 - sure.max(axis=1)) * (labels > 0), 6)
+    assert wrong.min() > 200
+    assert (np.abs(wrong / stated - 1.0)[:5] < 0.05).all()
+    # of the surest ones, that there may be outliers makes them too modest
+    assert 0.75 < wrong[5] / stated[5] < 1.05
+
+
 def test_classes_of_many_numbers_give_what_the_numbers_give():
     values, _ = drawn(3, (0.4, 1.0), (0.06, 0.08), (1000, 1000))
     errors = np.random.default_rng(3).uniform(0.8, 1.2, 2000)
