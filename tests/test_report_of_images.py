@@ -184,7 +184,8 @@ def test_changes_of_atoms_are_listed_with_their_evidence(tmp_path):
         actions=np.array(["added"] * (n - 1) + ["dropped"]),
         positions=np.zeros((n, 3)),
         heights=np.ones(n),
-        gains=np.append(np.arange(2.0, n + 1.0), -0.5),
+        gains=np.full(n, 5.0),
+        odds=np.append(np.arange(2.0, n + 1.0), -0.5),
         n_images=np.full(n, 7),
     )
     seen = replace(NO_IMAGES, refined=t.refined, refinement=replace(t.refinement, changes=changes))

@@ -16,6 +16,7 @@ from aet2dft.cli.projects import group_to_write, last_step, load_atoms, read_for
 from aet2dft.config import ImagesSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.algorithms.catalog import choose
+from aet2dft.recon.atoms import workload
 from aet2dft.recon.atoms.candidate_frames import in_frame_of
 from aet2dft.recon.atoms.edits import Edit, read_edits
 from aet2dft.recon.atoms.placement import place
@@ -24,6 +25,8 @@ from aet2dft.recon.images.image_checks import check_support
 from aet2dft.recon.images.readers import read_support, read_tilt_series, read_volume
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.verification.round_trip import Chain, simulation_seconds
+from aet2dft.recon.volumes import forecast
+from aet2dft.recon.volumes.preparation import plan
 from aet2dft.store import volume_group as volume_group
 from aet2dft.structure.readers import load_structures
 
@@ -249,15 +252,24 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
 
 
 def verification_plan(step: Step, case: Records) -> tuple[dict[str, Any], list[str]]:
-    """What `verify` would do, as keys and as lines, with the time that images with multiple scattering take."""
+    """What `verify` would do, as keys and as lines, with the time that it takes."""
     atoms, series = case["atoms"], case.get("series")
     if case["truth"] is not None or series is None:
         return {}, [f"{len(atoms):,} atoms against a known model"]
-    seconds = simulation_seconds(atoms, series, step.settings)
+    images, again = simulation_seconds(atoms, series, step.settings), _chain_seconds(atoms, series, case["chain"])
     lines = [f"{len(atoms):,} atoms against the same chain on images simulated by {step.settings.method}"]
-    if seconds:
-        lines.append(f"these images take about {seconds / 60.0:.0f} minutes of one processor; a stopped run goes on")
-    return {"predicted_seconds": round(seconds, 1)}, lines
+    if images:
+        lines.append(f"these images take about {images / 60.0:.0f} minutes of one processor; a stopped run goes on")
+    lines.append(f"the chain takes about {again:.0f} s")
+    return {"predicted_seconds": round(images + again, 1)}, lines
+
+
+def _chain_seconds(atoms: Atoms, series: TiltSeries, chain: Chain) -> float:
+    """Time of the two long steps of a chain: that of reconstruction, and the most that refinement may take."""
+    refined = [settings for settings in chain.steps if isinstance(settings, config.RefineSettings)]
+    return forecast.predicted_seconds(plan(series, chain.reconstruct, None)) + sum(
+        workload.predicted_seconds(atoms, series, settings) for settings in refined
+    )
 
 
 def settings_of(project: Path, verb: str) -> Any:

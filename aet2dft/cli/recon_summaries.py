@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from aet2dft.config import RefineSettings
     from aet2dft.recon.atoms.classification import Classification
     from aet2dft.recon.atoms.edits import EditLog
     from aet2dft.recon.atoms.peaks import Trace
@@ -121,8 +122,9 @@ def _convention_line(check: ConventionCheck) -> str:
 
 def trace_keys(result: Trace) -> dict[str, Any]:
     """Keys of `trace`."""
-    names = ("n_candidates", "n_atoms", "min_distance", "threshold", "n_closer", "median_neighbor_distance")
-    return {name: getattr(result, name) for name in names}
+    names = ("n_candidates", "n_atoms", "n_split", "min_distance", "threshold", "n_closer", "median_neighbor_distance")
+    by_level = ("levels", "n_above", "n_noise", "noise_threshold")
+    return {name: getattr(result, name) for name in names + by_level}
 
 
 def trace_lines(result: Trace) -> list[str]:
@@ -130,7 +132,13 @@ def trace_lines(result: Trace) -> list[str]:
     return [
         f"{result.n_atoms:,} candidates of {result.n_candidates:,} maxima above {result.threshold:.3g}",
         f"no two nearer than {result.min_distance:g} Å; {result.n_closer:,} more at 0.8 of that distance",
+        f"above {result.noise_threshold:.3g} at most 1 % of them can be noise: {_number_above(result):,}",
     ]
+
+
+def _number_above(result: Trace) -> int:
+    """Candidates above the level from which on they are free of noise."""
+    return int(result.n_above[np.searchsorted(result.levels, result.noise_threshold)])
 
 
 def classify_keys(result: Classification) -> dict[str, Any]:
@@ -146,6 +154,22 @@ def classify_lines(result: Classification) -> list[str]:
         f"{listed}; {result.n_rejected:,} candidates are no atoms",
         f"mean confidence {result.mean_confidence:.3f}, by {result.method}",
     ]
+
+
+def workload_keys(atoms: Atoms, series: TiltSeries, settings: RefineSettings) -> dict[str, Any]:
+    """Keys of `refine --dry-run`."""
+    from aet2dft.recon.atoms.workload import needed_bytes, predicted_seconds, require
+
+    require(series)
+    return {
+        "predicted_memory_mb": round(needed_bytes(series) / 1e6, 1),
+        "predicted_seconds": round(predicted_seconds(atoms, series, settings), 1),
+    }
+
+
+def workload_line(data: dict[str, Any]) -> str:
+    """What `refine --dry-run` says of them."""
+    return f"about {data['predicted_seconds']:.0f} s at most, {data['predicted_memory_mb']:.0f} MB besides the images"
 
 
 def refine_keys(atoms: Atoms, result: Refinement) -> dict[str, Any]:

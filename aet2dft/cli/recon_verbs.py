@@ -30,28 +30,30 @@ def reconstruct(step: Step, source: Images) -> Outcome:
     from aet2dft.recon.images.conventions import ConventionCheck, check_conventions
     from aet2dft.recon.tilt_series import TiltSeries, Volume
     from aet2dft.recon.volumes.footprint import disk_bytes
-    from aet2dft.recon.volumes.preparation import plan
-    from aet2dft.recon.volumes.reconstruction import Reconstruction
-    from aet2dft.recon.volumes.reconstruction import reconstruct as make
+    from aet2dft.recon.volumes.preparation import Plan, plan
+    from aet2dft.recon.volumes.reconstruction import Reconstruction, carry_out
 
     series, project = series_and_project(step, source)
     support, model = support_of(step, series)
-    planned = plan(series, step.settings, support)
-    require_disk(disk_bytes(planned), project, f"{planned.algorithm} on {planned.shape} voxels")
+
+    def planned() -> Plan:
+        found = plan(series, step.settings, support)
+        require_disk(disk_bytes(found), project, f"{found.algorithm} on {found.shape} voxels")
+        return found
+
     if step.dry_run:
-        data = plan_keys(planned)
+        data = plan_keys(planned())
         return Outcome(data=data, lines=plan_lines(data), output=project, source=source)
 
     checks: dict[str, type[Any]] = {"conventions": ConventionCheck} if is_to_check(step, series) else {}
 
     def run() -> dict[str, Any]:
+        intended = planned()
         checked = {name: check_conventions(series) for name in checks}
         step.warn(*(text for check in checked.values() for text in check.warnings))
         kept = checkpoint_of(step, project)
         with step.progress("iterations") as show:
-            volume, result = make(
-                series, step.settings, support=support, seed=step.common.seed, progress=show, checkpoint=kept
-            )
+            volume, result = carry_out(intended, seed=step.common.seed, progress=show, checkpoint=kept)
         return {"series": moved(series, result.center_offset), "volume": volume, "result": result} | checked
 
     kinds: dict[str, type[Any]] = {"series": TiltSeries, "volume": Volume, "result": Reconstruction} | checks
@@ -118,7 +120,7 @@ def refine(step: Step, source: Model) -> Outcome:
 
     from aet2dft.atoms import digest
     from aet2dft.cli.recon_projects import atoms_and_series, min_distance_of, notes_on_refining, results
-    from aet2dft.cli.recon_summaries import refine_keys, refine_lines
+    from aet2dft.cli.recon_summaries import refine_keys, refine_lines, workload_keys, workload_line
     from aet2dft.recon.atoms.refinement import Refinement
     from aet2dft.recon.atoms.refinement import refine as fit
 
@@ -126,7 +128,8 @@ def refine(step: Step, source: Model) -> Outcome:
     project = step.output or source
     if step.dry_run:
         what = f"{len(atoms):,} atoms of `{before or source.name}` against {series.n_images} images"
-        return Outcome(data={}, lines=[what], output=project, source=source)
+        data = workload_keys(atoms, series, step.settings)
+        return Outcome(data=data, lines=[what, workload_line(data)], output=project, source=source)
 
     nearest = min_distance_of(source)
     most = step.settings.iterations * (step.settings.rounds + 2)

@@ -97,6 +97,9 @@ class ReconstructSettings(Settings):
             "default: where some planes about one tilt axis are enough."
         ),
     )
+    memory_mapped: bool = Field(
+        default=False, description="The volume grows in a file beside the project: less memory, about one tilt axis."
+    )
 
 
 class TraceSettings(Settings):
@@ -107,7 +110,9 @@ class TraceSettings(Settings):
         default=0.3, ge=0, le=2, description="Standard deviation, in Å, of the Gaussian that smooths the volume."
     )
     threshold: float | None = Field(
-        default=None, gt=0, description="Least height of a maximum, in units of the volume; default: by its noise."
+        default=None,
+        gt=0,
+        description="Least height of a maximum, in units of the volume; default: 5 % of that of the strong ones.",
     )
 
 
@@ -117,8 +122,9 @@ class ClassifySettings(Settings):
     species: Words | None = Field(
         default=None, description="Elements by rising atomic number, as Fe,Pt; one name: atoms against non-atoms."
     )
-    method: Literal["auto", "height", "intensity"] = Field(
-        default="auto", description="What is compared: heights fitted to the images, or sums of the volume."
+    method: Literal["auto", "height", "profile", "intensity"] = Field(
+        default="auto",
+        description="What is compared: heights fitted to the images, profiles in the volume, or sums of the volume.",
     )
 
 
@@ -136,7 +142,7 @@ class RefineSettings(Settings):
 
     iterations: int = Field(default=4, ge=1, le=100, description="Gauss-Newton steps per round.")
     rounds: int = Field(
-        default=2, ge=0, le=20, description="Rounds in which atoms that the images miss are added and false ones drop."
+        default=3, ge=0, le=20, description="Rounds in which atoms that the images miss are added and false ones drop."
     )
     held_out: float = Field(default=0.05, ge=0, lt=0.5, description="Fraction of the images that are not fitted.")
     fit_geometry: bool = Field(default=False, description="Shift and turn every image to fit the atoms.")

@@ -40,8 +40,16 @@ def trace_section(result: Trace, foreign: Volume | None, atoms: Atoms | None, wa
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
         pictures=() if foreign is None else (slices_picture(foreign, atoms),),
-        tables=_rejected_maxima(result),
+        tables=(_by_level(result), *_rejected_maxima(result)),
     )
+
+
+def _by_level(result: Trace) -> Table:
+    """How the number of candidates depends on the threshold."""
+    counts = zip(result.levels, result.n_above, result.n_noise, strict=True)
+    rows = tuple((f"{level:.3g}", f"{found:,}", f"{noise:,.1f}") for level, found, noise in counts)
+    header = ("threshold", "candidates", "maxima that noise is expected to make")
+    return Table(title="Other thresholds", header=header, rows=rows)
 
 
 def _rejected_maxima(result: Trace) -> tuple[Table, ...]:
@@ -183,19 +191,21 @@ def _change_table(changes: Changes) -> list[Table]:
     n = len(changes.rounds)
     if not n:
         return []
-    weakest = np.argsort(np.abs(changes.gains), kind="stable")[:MAX_ROWS]
+    weakest = np.argsort(np.abs(changes.odds), kind="stable")[:MAX_ROWS]
     rows = tuple(
         (
             str(changes.actions[k]),
             str(int(changes.rounds[k])),
             *(number(float(value)) for value in changes.positions[k]),
             f"{changes.heights[k]:.3g}",
+            number(float(changes.odds[k]), 1),
             number(float(changes.gains[k]), 1),
             f"{int(changes.n_images[k])}",
         )
         for k in weakest
     )
-    header = ("change", "round", "x (Å)", "y (Å)", "z (Å)", "height", "fall of χ²/2 with it", "images better with it")
+    evidence = ("ln of the odds", "fall of χ²/2 with it", "images better with it")
+    header = ("change", "round", "x (Å)", "y (Å)", "z (Å)", "height", *evidence)
     shown = f"The {MAX_ROWS} of {n:,} with the weakest evidence." if n > MAX_ROWS else "Weakest evidence first."
     return [Table(title="Atoms added and dropped", header=header, rows=rows, note=shown, folded=n > 12)]
 

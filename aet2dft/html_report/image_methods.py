@@ -37,7 +37,7 @@ def image_methods(tomography: Tomography, settings: Mapping[str, Mapping[str, An
         smoothed = f" of the density, smoothed with a Gaussian of σ = {smoothing:g} Å," if smoothing else ""
         found.append(
             f"Candidate atoms are the maxima{smoothed} that lie no nearer than {t.trace.min_distance:g} Å to a "
-            f"stronger one (n = {t.trace.n_atoms:,}), each fitted with a local quadratic."
+            f"stronger one (n = {t.trace.n_atoms:,}), fitted together as Gaussians."
         )
     if t.classification is not None:
         found.append(_classification(t.classification))
@@ -65,7 +65,8 @@ def _reconstruction(series: TiltSeries, result: Reconstruction, settings: Mappin
 
 
 def _classification(result: Classification) -> str:
-    what = "fitted heights" if result.method == "height" else "integrated intensities"
+    brightness = {"height": "fitted heights", "profile": "brightness along average profiles in the volume"}
+    what = brightness.get(result.method, "integrated intensities")
     return (
         f"Species were told apart by a mixture of Gaussians of their {what}, after slow changes of brightness across "
         "the particle were taken out, with the number of populations from the information criterion [Schwarz1978]; "

@@ -63,9 +63,9 @@ def workshop(name, angles="angles", **expected):
 CASES = {
     "amorphous Si, 1.6e5": silicon("1p6e5", r_factor=0.34, found=208, rmsd=0.040),
     "amorphous Si, 1.6e4": silicon("1p6e4", r_factor=0.95, found=208, rmsd=0.105),
-    "amorphous Si, 8.0e3": silicon("8p0e3", r_factor=1.05, found=199, rmsd=0.180),
-    "workshop, clean": workshop("", r_factor=0.142, composition={"Pt": (249, 253), "Fe": (66, 74)}),
-    "workshop, noisy": workshop("_noisy", r_factor=0.46, composition={"Pt": (249, 253), "Fe": (66, 84)}),
+    "amorphous Si, 8.0e3": silicon("8p0e3", r_factor=1.05, found=208, rmsd=0.170),
+    "workshop, clean": workshop("", r_factor=0.136, composition={"Pt": (249, 255), "Fe": (67, 72)}),
+    "workshop, noisy": workshop("_noisy", r_factor=0.46, composition={"Pt": (249, 253), "Fe": (68, 72)}),
     "workshop, missing wedge": workshop(
         "_mw", "angles_mw", r_factor=0.13, composition={"Pt": (249, 253), "Fe": (66, 74)}
     ),

@@ -72,7 +72,7 @@ def test_a_ball_of_300_atoms_is_found_whole(fept):
 @pytest.mark.slow
 @pytest.mark.needs_data
 @pytest.mark.parametrize(
-    ("counts", "fewest", "most_false", "picometers"), [(300, 0.995, 15, 12.0), (80, 0.975, 200, 21.5)]
+    ("counts", "fewest", "most_false", "picometers"), [(300, 0.999, 5, 11.2), (80, 0.985, 100, 21.0)]
 )
 def test_the_whole_particle_is_found_by_default_settings(fept, data_dir, counts, fewest, most_false, picometers):
     truth = particle(fept)

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from aet2dft.errors import InputError
 from aet2dft.recon.atoms import atom_fit
 from aet2dft.recon.atoms.atom_fit import Calibration, Problem
 from aet2dft.recon.atoms.contacts import Contacts
-from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images, normal_blocks
+from aet2dft.recon.atoms.evidence import log_odds
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.atoms.image_poses import posed
 from aet2dft.recon.atoms.peaks import thinned
 from aet2dft.recon.atoms.populations import MOST_POPULATIONS, best_mixture, mixture
-from aet2dft.recon.atoms.residuals import BackProjector, missing_atoms
+from aet2dft.recon.atoms.residuals import DISTANCE, BackProjector, missing_atoms
 from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
@@ -27,18 +29,16 @@ Images = NDArray[np.float32]
 
 PRODUCTS = 6
 """Products with the normal matrix per Gauss-Newton step."""
-FALSE_HEIGHT = 0.5
-"""An atom below this fraction of the height of the faintest species is false."""
-NEAREST = 0.95
-"""Of two fitted atoms nearer than this fraction of the minimum distance the lower is false."""
 SOUGHT_HEIGHT = 0.35
-"""Missing atoms are looked for down to this fraction of it: a residual shows less than a fit."""
+"""Missing atoms are looked for down to this fraction of the height of the faintest species."""
 _NO_SPECIES = 0.1
 """A population of heights below this fraction of the highest is no species."""
-LEAST_GAIN = 2.0
-"""A missing atom lowers half the chi-square by this much at least: its height is two standard errors."""
+DOUBTFUL = -5.0
+"""Logarithm of the odds from which on an atom is tried for another round: a residual shows less of it than a fit."""
 _NO_GAIN = 1e-3
-"""Relative fall of the R factor that is none: what comes after it fits noise."""
+"""Relative fall of the R factor of held-out images that is none: what comes after it fits noise."""
+_SETTLED = 0.02
+"""Fall of half chi-square per atom that is none: four numbers that move by a tenth of their standard errors."""
 _LEAST_IMAGES = 10
 """With fewer images none is held out."""
 _CELL = 8.0
@@ -59,6 +59,8 @@ class Changes:
     """(m,): the same."""
     gains: Floats
     """(m,): how much the atom, at its best height, lowers half the chi-square if all others stay."""
+    odds: Floats
+    """(m,): logarithm of the odds that the atom is real; one too near to a higher atom goes whatever they are."""
     n_images: NDArray[np.intp]
     """(m,): images that are explained better with the atom."""
 
@@ -71,6 +73,7 @@ class Changes:
             positions=np.concatenate([np.zeros((0, 3)), *(part.positions for part in parts)]),
             heights=np.concatenate([np.zeros(0), *(part.heights for part in parts)]),
             gains=np.concatenate([np.zeros(0), *(part.gains for part in parts)]),
+            odds=np.concatenate([np.zeros(0), *(part.odds for part in parts)]),
             n_images=np.concatenate([np.zeros(0, np.intp), *(part.n_images for part in parts)]),
         )
 
@@ -175,7 +178,7 @@ def gauss_newton(
     """
     contacts = contacts or Contacts.none(len(atoms.widths))
     measured = data.measured[data.fitted]
-    previous, iteration = np.inf, 0
+    previous, fall, iteration = np.inf, np.inf, 0
     while True:
         geometry = data.geometry.of_images(data.fitted)
         model = images(geometry, atoms)
@@ -185,14 +188,13 @@ def gauss_newton(
         residual = problem.target - model
         r_factor = float(r_factors(measured, calibration.expected(model)).mean())
         r_free = _r_free(data, atoms)
-        judge = r_factor if np.isnan(r_free) else r_free
         yield State(
             iteration=iteration,
             round=round_number,
             values=atoms,
             r_factor=r_factor,
             r_free=r_free,
-            converged=not judge < previous * (1.0 - _NO_GAIN),
+            converged=not (r_free < previous * (1.0 - _NO_GAIN) if data.held_out.size else fall > _SETTLED),
             calibration=calibration,
             data=data,
             problem=problem,
@@ -200,9 +202,10 @@ def gauss_newton(
             contacts=contacts,
         )
         # the atoms of the first start come from a volume that knew the held-out images
-        previous, iteration = (judge if iteration or round_number else np.inf), iteration + 1
+        previous, iteration = (r_free if iteration or round_number else np.inf), iteration + 1
         step = atom_fit.newton_step(problem, atoms, residual, PRODUCTS, close=contacts.pairs(atoms))
-        atoms = atom_fit.fitted_widths(problem, *_descended(problem, contacts, atoms, step, residual))
+        atoms, model, fall = _descended(problem, contacts, atoms, step, residual)
+        atoms = atom_fit.fitted_widths(problem, atoms, model)
         if data.fit_geometry:
             data = replace(data, geometry=posed(data.geometry, data.measured, atoms))
 
@@ -219,15 +222,15 @@ def settled(states: Iterator[State], most: int, seen: Callable[[State], None]) -
         if best.converged:
             break
         seen(state)
-        best = state if _judge(state) < _judge(best) else replace(best, converged=True)
+        best = replace(best, converged=True) if state.r_free >= best.r_free else state
     return best
 
 
-def pruned(model: Model, state: State, *, faintest: float, min_distance: float) -> tuple[Model, Changes]:
-    """Without the atoms that are too low for the faintest species, or too near to a higher one.
+def pruned(model: Model, state: State, *, min_distance: float, last: bool) -> tuple[Model, Changes]:
+    """Without the atoms that are hardly real, or too near to a higher one.
 
-    What the contacts with higher atoms cost is taken off the fall of chi-square, and thereby off the height, of an
-    atom. The kinds of the others follow their heights.
+    What the contacts with higher atoms cost is taken off the fall of chi-square. The kinds of the others follow their
+    heights.
 
     Parameters
     ----------
@@ -235,20 +238,30 @@ def pruned(model: Model, state: State, *, faintest: float, min_distance: float) 
         Atoms of the state.
     state : State
         How they were fitted.
-    faintest : float
-        Height of the faintest species.
     min_distance : float
-        Pixels; nearer pairs than `NEAREST` of it are one atom.
+        Pixels: least distance of two atoms.
+    last : bool
+        Whether doubtful atoms go as well: those that are rather false than real.
+
+    Raises
+    ------
+    InputError
+        If none would stay.
     """
+    costs = state.contacts.pairs(model.atoms).costs(model.atoms.heights)
+    odds = log_odds(state.problem, model.atoms, state.residual, costs=costs, min_distance=min_distance)
     order = np.argsort(-model.atoms.heights, kind="stable")
-    false = np.zeros(len(order), dtype=bool)
-    false[order] = ~thinned(model.atoms.positions[order], NEAREST * min_distance)
-    false |= _believed_heights(model.atoms, state) < FALSE_HEIGHT * faintest
+    false = odds < (0.0 if last else DOUBTFUL)
+    false[order] |= ~thinned(model.atoms.positions[order], DISTANCE * min_distance)
+    if false.all():
+        raise InputError(
+            f"the images need none of the {len(false)} atoms: check pixel size, angles, contrast, and that positions "
+            "are measured from the rotation center"
+        )
     stays = model.of(~false)
     gone = model.atoms.of_atoms(false)
     without = state.problem.target - images(state.problem.geometry, stays.atoms)
-    _, gains, n_images = atom_fit.alone(state.problem, gone, without)
-    return replace(stays, atoms=_by_height(stays.atoms)), _changes("dropped", state, gone, gains, n_images)
+    return replace(stays, atoms=_by_height(stays.atoms)), _changes("dropped", state, gone, odds[false], without)
 
 
 def completed(
@@ -279,18 +292,25 @@ def completed(
         kinds=np.zeros(len(points), dtype=np.intp),
         widths=model.atoms.widths,
     )
-    heights, gains, n_images = atom_fit.alone(state.problem, found, residual)
-    real = (heights > 0) & (gains >= LEAST_GAIN)
-    found = replace(found, heights=heights).of_atoms(real)
+    found = replace(found, heights=atom_fit.alone(state.problem, found, residual)[0])
     both = replace(
         model.atoms,
         positions=np.concatenate([model.atoms.positions, found.positions]),
         heights=np.concatenate([model.atoms.heights, found.heights]),
         kinds=np.concatenate([model.atoms.kinds, found.kinds]),
     )
-    source = np.concatenate([model.source, np.full(len(found.heights), -1)])
-    added = _changes("added", state, found, gains[real], n_images[real])
-    return Model(atoms=both, source=source).in_order(), added
+    odds = log_odds(
+        state.problem,
+        both,
+        residual - images(state.problem.geometry, found),
+        costs=np.zeros(len(both.heights)),
+        min_distance=min_distance,
+    )
+    source = np.concatenate([model.source, np.full(len(points), -1)])
+    new = np.arange(len(source)) >= len(model.source)
+    tried = new & (odds >= DOUBTFUL)
+    added = _changes("added", state, both.of_atoms(tried), odds[tried], residual)
+    return Model(atoms=both, source=source).of(tried | ~new).in_order(), added
 
 
 def height_of_faintest(atoms: GaussianAtoms, *, species_known: bool) -> float:
@@ -312,24 +332,17 @@ def r_factors(measured: Images, expected: Images) -> Floats:
 
 def _descended(
     problem: Problem, contacts: Contacts, atoms: GaussianAtoms, step: Floats, residual: Images
-) -> tuple[GaussianAtoms, Images]:
-    """The atoms after the step, or after the part of it that lowers the cost, and their images."""
+) -> tuple[GaussianAtoms, Images, float]:
+    """The atoms after the step, or after the part of it that lowers the cost, their images, and the fall per atom."""
     model = problem.target - residual
     before = problem.cost(model) + contacts.pairs(atoms).cost
     for part in (1.0, 0.5, 0.25, 0.125):
         there = atom_fit.moved(atoms, part * step)
         seen = images(problem.geometry, there)
-        if problem.cost(seen) + contacts.pairs(there).cost < before:
-            return there, seen
-    return atoms, model
-
-
-def _believed_heights(atoms: GaussianAtoms, state: State) -> Floats:
-    """Heights (N,) at which atoms without contacts would lower the cost as much as these, with theirs, do."""
-    costs = state.contacts.pairs(atoms).costs(atoms.heights)
-    curvature = normal_blocks(state.problem.geometry, atoms, state.problem.weights)[:, 3, 3]
-    lowered = np.sqrt(np.maximum(atoms.heights**2 - 2.0 * costs / np.maximum(curvature, np.finfo(float).tiny), 0.0))
-    return np.where(costs > 0, np.minimum(lowered, atoms.heights), atoms.heights)
+        fall = before - problem.cost(seen) - contacts.pairs(there).cost
+        if fall > 0:
+            return there, seen, fall / len(step)
+    return atoms, model, 0.0
 
 
 def _by_height(atoms: GaussianAtoms) -> GaussianAtoms:
@@ -347,16 +360,15 @@ def _r_free(data: Data, atoms: GaussianAtoms) -> float:
     return float(r_factors(measured, atom_fit.calibrate(measured, model).expected(model)).mean())
 
 
-def _judge(state: State) -> float:
-    return state.r_factor if np.isnan(state.r_free) else state.r_free
-
-
-def _changes(action: str, state: State, atoms: GaussianAtoms, gains: Floats, n_images: NDArray[np.intp]) -> Changes:
+def _changes(action: str, state: State, atoms: GaussianAtoms, odds: Floats, without: Images) -> Changes:
+    """The record of atoms, with what each does to the residual images `without` them."""
+    _, gains, n_images = atom_fit.alone(state.problem, atoms, without)
     return Changes(
         rounds=np.full(len(gains), state.round),
         actions=np.full(len(gains), action, dtype="U7"),
         positions=atoms.positions,
         heights=atoms.heights,
         gains=gains,
+        odds=odds,
         n_images=n_images,
     )

@@ -33,8 +33,10 @@ from aet2dft.recon.atoms.classification import by_brightness
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.atoms.image_poses import difference
+from aet2dft.recon.atoms.model_error import misfit
 from aet2dft.recon.atoms.residuals import BackProjector
 from aet2dft.recon.atoms.simulate import CONTRAST
+from aet2dft.recon.atoms.workload import require
 from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
@@ -78,7 +80,7 @@ class Refinement:
     n_dropped: int
     """Atoms that came in and are not in the result."""
     min_distance: float
-    """Å: of two fitted atoms nearer than 0.95 of this distance the lower one was dropped."""
+    """Å: of two fitted atoms nearer than 0.85 of this distance the lower one was dropped."""
     changes: Changes
     """Every addition and removal with its evidence."""
     contacts: dict[str, float]
@@ -121,7 +123,7 @@ def refine(
     settings : RefineSettings
         Steps, rounds, held-out images.
     min_distance : float
-        Å: that of `trace`; of two fitted atoms nearer than 0.95 of it the lower one is dropped.
+        Å: that of `trace`; of two fitted atoms nearer than 0.85 of it the lower one is dropped.
     seed : int
         Of the noise by which the standard errors are found.
     progress : callable, optional
@@ -139,6 +141,8 @@ def refine(
     ------
     InputError
         If there are no atoms, a number is not finite, or the images do not show these atoms.
+    ResourceError
+        If memory does not suffice; nothing was started.
 
     Notes
     -----
@@ -146,17 +150,19 @@ def refine(
     are found by Gauss-Newton steps with a few preconditioned conjugate gradients each, weighted with the inverse
     variance of the pixels; widths, scales, backgrounds and the two constants of the noise by least squares in between.
     Few conjugate gradients regularize: badly determined combinations stay where the volume put them. Steps end when
-    the held-out images gain no more. Then atoms below half of the faintest species, or too near to a higher one, are
-    dropped, the residual images are projected back, and what shows there like an atom is added; so for some rounds.
-    The last step has all images. With `fit_geometry` every image shifts and turns a little after each step
-    (`image_poses`).
+    the held-out images gain no more. Then atoms that are hardly real (`evidence.log_odds`), or too near to a higher
+    one, are dropped, the residual images are projected back, and what shows there like an atom is tried; so for some
+    rounds. In the end those stay that are rather real than not, and the last steps have all images. With `fit_geometry`
+    every image shifts and turns a little after each step (`image_poses`).
 
     Pairs that are nearer than 99 of 100 well known neighbors are pushed apart (`Contacts.of`): atoms that noise
     outshines would else end inside their neighbors.
 
-    Standard errors are those of the normal matrix, with neighbors that move along (see `atom_fit.standard_errors`).
-    They hold for a right model: multiple scattering and focus are not in it.
+    Standard errors are those of the normal matrix, with neighbors that move along (`atom_fit.standard_errors`), and
+    enlarged where the residuals pull at the atoms by more than noise (`model_error.misfit`). What all images lack in
+    the same way does not show there.
     """
+    require(series)
     start, species = _start(atoms, series)
     data = Data.of(series, settings.held_out, fit_geometry=settings.fit_geometry)
     history: list[tuple[float, ...]] = []
@@ -175,7 +181,7 @@ def refine(
         seen=seen,
     )
     final = gauss_newton(data.all_fitted(), model.atoms, settings.rounds + 1, _contacts(model.atoms, settings))
-    last = settled(final, 1, seen)
+    last = settled(final, settings.iterations, seen)
     model = replace(model, atoms=last.values)
     result, rms_shift = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     expected = last.calibration.expected(last.problem.target - last.residual)
@@ -262,8 +268,8 @@ def _in_rounds(
         steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
         state = settled(steps, settings.iterations, seen)
         data = state.data
-        faintest = height_of_faintest(state.values, species_known=species_known)
-        model, dropped = pruned(replace(model, atoms=state.values), state, faintest=faintest, min_distance=min_distance)
+        model = replace(model, atoms=state.values)
+        model, dropped = pruned(model, state, min_distance=min_distance, last=False)
         changes.append(dropped)
         n_added, before = int((model.source < 0).sum()), n_added
         if number == settings.rounds or (number > 0 and n_added - before < _WORTHWHILE * len(model.source)):
@@ -272,10 +278,13 @@ def _in_rounds(
             width = float(state.values.widths.mean())
             projector = BackProjector.of(state.problem.geometry, diameter=diameter, width=width)
         projector = replace(projector, geometry=state.problem.geometry)
+        faintest = height_of_faintest(model.atoms, species_known=species_known)
         model, added = completed(model, state, projector, faintest=faintest, min_distance=min_distance)
         changes.append(added)
         if not len(added.gains):
             break
+    model, dropped = pruned(model, state, min_distance=min_distance, last=True)
+    changes.append(dropped)
     return model, data, Changes.joined(changes), state.r_free
 
 
@@ -290,7 +299,8 @@ def _errors(state: State, seed: int) -> Floats:
     n_reached = np.count_nonzero(model > _REACHED * model.max())
     free = max(1.0 - 4.0 * len(state.values.heights) / n_reached, _LEAST_FREE)
     variance = state.calibration.variance(model) / np.float32(free * state.calibration.scale[:, None, None] ** 2)
-    return standard_errors(state.problem, state.values, variance, products=_ERROR_PRODUCTS, seed=seed)
+    errors = standard_errors(state.problem, state.values, variance, products=_ERROR_PRODUCTS, seed=seed)
+    return np.asarray(errors * np.sqrt(misfit(state.problem, state.values, state.residual))[state.values.kinds])
 
 
 def _result(
@@ -311,8 +321,10 @@ def _result(
     result.positions[:] = positions
     result.numbers[:] = species[kinds]
     result.set_tags(kinds + 1)
+    result.arrays.pop("peak_width_sigma", None)  # here atoms of a species have one width
     for name, values in (
         ("intensity", model.atoms.heights),
+        ("intensity_sigma", errors[:, 3]),
         ("peak_width", model.atoms.sigma * pixel_size),
         ("position_sigma", errors[:, :3] * pixel_size),
         ("species_confidence", confidence),

@@ -19,11 +19,11 @@ Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
 DISTANCE = 0.85
-"""A missing atom shows at least this fraction of the minimum distance away from all others, which may lean to it."""
+"""Of two atoms nearer than this fraction of the minimum distance one is false; noise lets real ones lean that far."""
 SHELL = 1.35
 """Neighbors are counted up to this multiple of the median distance of nearest neighbors."""
-LEAST_NEIGHBORS = 3
-"""A missing atom has so many neighbors: it is in or on the particle."""
+_FARTHEST = 2.0
+"""Nearest neighbors are taken to be no farther than this multiple of the minimum distance; a lone atom has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +80,15 @@ class BackProjector:
         return found
 
 
+def neighborhood(positions: Floats, min_distance: float) -> tuple[float, float]:
+    """Median distance of nearest neighbors of atoms (N, 3), and how far around an atom its neighbors are; pixels."""
+    from scipy.spatial import cKDTree
+
+    distances = cKDTree(positions).query(positions, k=2)[0][:, 1]
+    nearest = min(float(np.median(distances)), _FARTHEST * min_distance)
+    return nearest, SHELL * nearest
+
+
 def missing_atoms(
     projector: BackProjector, residual: Images, positions: Floats, *, least: float, min_distance: float
 ) -> Floats:
@@ -100,18 +109,16 @@ def missing_atoms(
     """
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(positions)
-    nearest = float(np.median(tree.query(positions, k=2)[0][:, 1]))
-    margin = SHELL * nearest
-    first = np.floor(positions.min(axis=0) - margin)
-    size = np.ceil(positions.max(axis=0) + margin - first).astype(int) + 1
+    tree, (_, reach) = cKDTree(positions), neighborhood(positions, min_distance)
+    first = np.floor(positions.min(axis=0) - reach)
+    size = np.ceil(positions.max(axis=0) + reach - first).astype(int) + 1
     volume = projector.volume(residual, first, (int(size[0]), int(size[1]), int(size[2])))
     starts = np.stack(np.unravel_index(peak_kernels.local_maxima(volume, least), volume.shape), axis=1)
     centers, heights, _, ends = peak_kernels.fit_peaks(volume, starts.astype(np.float64), FIT_WIDTH[0])
     sound = (ends == peak_kernels.CONVERGED) & (heights >= least)
     points, heights = centers[sound] + first, heights[sound]
-    free = tree.query(points)[0] >= DISTANCE * min_distance if len(points) else np.zeros(0, dtype=bool)
-    held = tree.query_ball_point(points[free], SHELL * nearest, return_length=True) >= LEAST_NEIGHBORS
-    points, heights = points[free][held], heights[free][held]
+    away = tree.query(points)[0] if len(points) else np.zeros(0)
+    free = (away >= DISTANCE * min_distance) & (away < reach)
+    points, heights = points[free], heights[free]
     order = np.lexsort((points[:, 2], points[:, 1], points[:, 0], -heights))
     return np.asarray(points[order[thinned(points[order], DISTANCE * min_distance)]])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aet2dft.errors import InputError
 from aet2dft.recon.atoms.atom_rounds import (
     Changes,
     Data,
@@ -101,30 +102,29 @@ def test_a_false_atom_and_a_split_one_are_dropped_with_their_evidence(series):
         kinds=np.append(truth.kinds, [0, 0]),
     )
     model, state = settled_at(series, with_false)
-    faintest = height_of_faintest(state.values, species_known=True)
-    left, dropped = pruned(model, state, faintest=faintest, min_distance=NEAREST)
+    left, dropped = pruned(model, state, min_distance=NEAREST, last=True)
     assert sorted(left.source) == list(range(64))
     assert list(dropped.actions) == ["dropped", "dropped"]
-    assert (dropped.heights < faintest).all()
+    assert (dropped.heights < 80.0).all()
 
 
-@pytest.mark.parametrize(("contact", "n_dropped"), [(0.0, 0), (6.5, 1)])
-def test_contacts_with_higher_atoms_count_against_an_atom(series, contact, n_dropped):
-    """Truth: an atom that is not there, of six tenths of the faintest, 4.95 pixels from four that are."""
-    truth = crystal()
-    model, state = settled_at(series, truth)
-    squeezed = replace(
-        model.atoms,
-        positions=np.vstack([model.atoms.positions, truth.positions[[21, 22, 25, 26]].mean(axis=0)]),
-        heights=np.append(model.atoms.heights, 48.0),
-        kinds=np.append(model.atoms.kinds, 0),
-    )
-    contacts = Contacts(distances=np.full((2, 2), contact), widths=np.full((2, 2), 0.1))
-    left, dropped = pruned(
-        model_of(squeezed), replace(state, contacts=contacts), faintest=80.0, min_distance=0.8 * NEAREST
-    )
-    assert len(left.source) == 65 - n_dropped
-    assert list(dropped.heights) == [48.0] * n_dropped
+def test_contacts_with_higher_atoms_count_against_an_atom(series):
+    """Truth: an atom that is there, put among contacts that are wider than its bonds."""
+    model, state = settled_at(series, crystal())
+    kept, _ = pruned(model, state, min_distance=NEAREST, last=True)
+    assert len(kept.source) == 64
+    wide = Contacts(distances=np.array([[0.0, 9.0], [9.0, 0.0]]), widths=np.full((2, 2), 0.05))
+    left, dropped = pruned(model, replace(state, contacts=wide), min_distance=NEAREST, last=True)
+    assert set(model.atoms.kinds[~np.isin(model.source, left.source)]) == {0}
+    assert len(left.source) + len(dropped.gains) == 64
+
+
+def test_images_that_need_none_of_the_atoms_are_refused(series):
+    """Truth: atoms of no height."""
+    model, state = settled_at(series, crystal())
+    nothing = replace(model, atoms=replace(model.atoms, heights=np.zeros(64)))
+    with pytest.raises(InputError, match="none of the 64 atoms"):
+        pruned(nothing, state, min_distance=NEAREST, last=True)
 
 
 def test_missing_atoms_are_added_with_their_evidence(series):
@@ -144,7 +144,7 @@ def test_missing_atoms_are_added_with_their_evidence(series):
 
 def test_a_complete_model_is_left_as_it_is(series):
     model, state = settled_at(series, crystal())
-    left, dropped = pruned(model, state, faintest=80.0, min_distance=NEAREST)
+    left, dropped = pruned(model, state, min_distance=NEAREST, last=True)
     projector = BackProjector.of(state.problem.geometry, diameter=6 * SPACING, width=1.35)
     whole, added = completed(left, state, projector, faintest=80.0, min_distance=NEAREST)
     assert len(whole.source) == 64

@@ -60,18 +60,20 @@ def test_a_complete_model_lacks_nothing(projector):
     assert missing_atoms(projector, residual, whole.positions, least=1.0, min_distance=5.3).shape == (0, 3)
 
 
-def test_what_lies_too_near_to_an_atom_or_far_from_all_is_no_missing_atom(projector):
-    """Truth: an atom 3 pixels from another one, and one with a single neighbor."""
+def test_a_missing_atom_is_neither_too_near_to_another_nor_far_from_all(projector):
+    """Truth: an atom 3 pixels from another one, one with a single neighbor, and one with none."""
     whole = crystal()
     near = whole.positions[21] + [3.0, 0, 0]
-    far = whole.positions[63] + [7.0, 0, 0]
+    upon = whole.positions[63] + [7.0, 0, 0]
+    far = whole.positions[0] - [13.0, 0, 0]
     others = GaussianAtoms(
-        positions=np.stack([near, far]),
-        heights=np.full(2, 100.0),
-        kinds=np.zeros(2, dtype=np.intp),
+        positions=np.stack([near, upon, far]),
+        heights=np.full(3, 100.0),
+        kinds=np.zeros(3, dtype=np.intp),
         widths=whole.widths,
     )
     residual = images(GEOMETRY, others)
     found = missing_atoms(projector, residual, whole.positions, least=35.0, min_distance=5.3)
     assert not (np.linalg.norm(found - near, axis=1) < 2.0).any()
+    assert (np.linalg.norm(found - upon, axis=1) < 0.5).any()
     assert not (np.linalg.norm(found - far, axis=1) < 2.0).any()

@@ -1,0 +1,63 @@
+"""How much farther from the truth fitted atoms are than noise explains, told by how the residuals pull at them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aet2dft.recon.atoms.atom_fit import Problem
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, adjoint, normal_blocks
+
+Floats = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+SECTORS = 8
+"""Parts of the tilt range; what the model lacks is alike in the images of one part, and differs between them."""
+
+
+def misfit(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
+    r"""Factors (k, 4), by kind, on the variances of positions and heights that follow from the noise; 1 at least.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was fitted.
+    atoms : GaussianAtoms
+        The result.
+    residual : ndarray, shape (n, nx, ny)
+        Target minus the images of the atoms.
+
+    Notes
+    -----
+    The images of sector s pull at an atom with :math:`g_s = J_s^T W_s r_s`. Noise of the right variance makes
+    :math:`\langle g_s^2 \rangle = I_s (1 - I_s / I)`, where :math:`I_s` is the information of the sector and I that of
+    all, since the pulls add up to zero. The factor is the sum of :math:`g_s^2` over that of what noise makes: the
+    sandwich of P. J. Huber (Proc. 5th Berkeley Symp. 1, 221 (1967)), with correlated images as clusters (K.-Y. Liang
+    and S. Zeger, Biometrika 73, 13 (1986)), taken as one number for all atoms of a kind.
+    """
+    information = _information(problem, atoms)
+    pulled, by_noise = np.zeros((2, len(atoms.widths), 4))
+    for images in _sectors(problem.geometry):
+        some = Problem(
+            geometry=problem.geometry.of_images(images), target=problem.target[images], weights=problem.weights[images]
+        )
+        pulls = adjoint(some.geometry, atoms, some.weights * residual[images])
+        share = _information(some, atoms)
+        np.add.at(pulled, atoms.kinds, pulls**2)
+        np.add.at(by_noise, atoms.kinds, share * (1.0 - share / information))
+    return np.maximum(pulled / np.maximum(by_noise, np.finfo(float).tiny), 1.0)
+
+
+def _information(problem: Problem, atoms: GaussianAtoms) -> Floats:
+    """Diagonal (N, 4) of the normal matrix; never zero, though an atom be outside all images."""
+    blocks = normal_blocks(problem.geometry, atoms, problem.weights)
+    return np.maximum(np.diagonal(blocks, axis1=1, axis2=2), np.finfo(float).tiny)
+
+
+def _sectors(geometry: ImageGeometry) -> list[NDArray[np.intp]]:
+    """Numbers of the images in each part of the tilt range, by the plane in which the beams lie best."""
+    beams = np.cross(geometry.axes[:, 0], geometry.axes[:, 1])
+    along, across, _ = np.linalg.eigh(np.einsum("ni,nj->ij", beams, beams))[1].T[::-1]
+    toward = beams @ along
+    tilts = np.arctan2(np.where(toward < 0, -1.0, 1.0) * (beams @ across), np.abs(toward))
+    return [part for part in np.array_split(np.argsort(tilts, kind="stable"), SECTORS) if part.size]
