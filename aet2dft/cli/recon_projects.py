@@ -19,6 +19,7 @@ from aet2dft.recon.algorithms.catalog import choose
 from aet2dft.recon.atoms import workload
 from aet2dft.recon.atoms.candidate_frames import in_frame_of
 from aet2dft.recon.atoms.edits import Edit, read_edits
+from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.placement import place
 from aet2dft.recon.images.conventions import is_quick
 from aet2dft.recon.images.image_checks import check_support
@@ -32,6 +33,8 @@ from aet2dft.structure.readers import load_structures
 
 _OTHER = {"classify": "refine", "refine": "classify"}
 """The two steps after `trace`, which may come in either order."""
+_NOISY = 0.05
+"""Fraction of maxima of noise among the candidates from which on they are worth a word."""
 _BETWEEN = (*_OTHER, "edit")
 """Steps that outdate what was made of the atoms before them, also where they are new."""
 
@@ -179,6 +182,20 @@ def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | Non
     atoms = Atoms("X" * len(candidates), positions=positions)
     step.warn(*notes, f"coordinates of {source.name} read as {reading}, where the volume is brightest")
     return atoms, volume, ""
+
+
+def notes_on_noise(source: Path, before: str, n_rejected: int) -> tuple[str, ...]:
+    """How many maxima of noise may be among the candidates of `trace` where `classify` tells none from the atoms."""
+    if before != "trace" or n_rejected:
+        return ()
+    traced = store.load(source, "trace", "result", Trace)
+    expected = float(traced.n_noise[0])
+    if expected < _NOISY * traced.n_atoms:
+        return ()
+    return (
+        f"noise is expected to make about {expected:.0f} such maxima, which are not told from the faintest atoms; "
+        "`refine` drops what the images do not need",
+    )
 
 
 def step_before(project: Path, verb: str) -> str:

@@ -91,7 +91,7 @@ def classify(step: Step, source: Model) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.recon_projects import candidates_and_volume, results
+    from aet2dft.cli.recon_projects import candidates_and_volume, notes_on_noise, results
     from aet2dft.cli.recon_summaries import classify_keys, classify_lines
     from aet2dft.recon.atoms.classification import Classification
     from aet2dft.recon.atoms.classification import classify as tell
@@ -103,6 +103,7 @@ def classify(step: Step, source: Model) -> Outcome:
 
     def run() -> dict[str, Any]:
         found, result = tell(atoms, volume, step.settings)
+        step.warn(*notes_on_noise(source, before, result.n_rejected))
         return {"atoms": found, "result": result}
 
     kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Classification}

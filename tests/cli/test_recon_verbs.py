@@ -67,6 +67,23 @@ def test_five_commands_lead_from_images_to_the_atoms(chain, folder):
     assert found["n_matched"] + found["n_missed"] == sum(found["profile"]["n_atoms"])
 
 
+def test_noise_among_the_candidates_is_told_where_no_class_of_its_own_holds_it(tmp_path):
+    random, project = np.random.default_rng(0), tmp_path / "run.h5"
+    grid = np.indices((40, 40, 40))
+    volume = np.maximum(random.normal(0, 0.4, grid.shape[1:]), 0)
+    for site in np.stack(np.meshgrid(*[np.arange(8, 36, 8)] * 3), axis=-1).reshape(-1, 3):
+        height = 1.0 if site.sum() % 16 else 0.4
+        volume += height * np.exp(-((grid - site[:, None, None, None]) ** 2).sum(axis=0) / 4.5)
+    np.save(tmp_path / "volume.npy", volume.astype(np.float32))
+    done("trace", tmp_path / "volume.npy", "--voxel-size", 0.35, "-o", project)
+    alone = done("classify", project, "--species", "Pt")
+    assert alone["n_rejected"] > 50
+    assert not any("noise" in text for text in alone["warnings"])
+    both = done("classify", project, "--species", "Fe,Pt", "--overwrite")
+    assert both["n_rejected"] == 0
+    assert any("noise is expected" in text for text in both["warnings"])
+
+
 def test_every_step_says_what_the_contract_wants(chain):
     _, said = chain
     keys = {
