@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from aet2dft.recon.geometry import tilt_rotations
-from aet2dft.recon.multislice import Scan, scan_image, with_source
+from aet2dft.recon.verification.multislice import Scan, scan_image, with_source
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "tests" / "data" / "prism_fept"
