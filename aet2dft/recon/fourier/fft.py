@@ -5,8 +5,10 @@ Which frequencies a tilt series measures is in ``projector`` and ``gridding``.
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pyfftw
@@ -56,12 +58,22 @@ def in_threads(work: Callable[[int, range], None], count: int) -> None:
     """
     workers = min(thread_count(), count)
     shares = [range(count * w // workers, count * (w + 1) // workers) for w in range(workers)]
-    if workers == 1:
+    others = [_pool(thread_count() - 1).submit(work, worker, shares[worker]) for worker in range(1, workers)]
+    try:
         work(0, shares[0])
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(work, worker, share) for worker, share in enumerate(shares)]:
-            done.result()
+        for other in others:
+            other.result()
+    finally:
+        wait(others)
+
+
+@functools.cache
+def _pool(size: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start them takes as long as a plane."""
+    return ThreadPoolExecutor(size)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 class PlaneTransform:

@@ -87,15 +87,15 @@ def grid_slices(series: TiltSeries, depth: int, *, oversampling: int, reach: flo
     index, position = np.unique(np.concatenate([points for points, _, _ in found]), return_inverse=True)
     sums, total = np.zeros((len(index), columns), dtype=np.complex64), np.zeros(len(index))
     first = 0
-    for k, (points, feet, distance) in enumerate(found):
-        here = position[first : first + len(points)]
-        first += len(points)
-        weight = 1 / np.maximum(distance, _CLOSEST)
-        angle = 2 * np.pi / size * np.outer(feet, np.arange(rows) - series.center[k, 0])
-        with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"):
+        for k, (points, feet, distance) in enumerate(found):
+            here = position[first : first + len(points)]
+            first += len(points)
+            weight = 1 / np.maximum(distance, _CLOSEST)
+            angle = 2 * np.pi / size * np.outer(feet, np.arange(rows) - series.center[k, 0])
             real, imag = (wave.astype(np.float32) @ series.projections[k] for wave in (np.cos(angle), -np.sin(angle)))
-        sums[here] += weight[:, None].astype(np.float32) * (real + 1j * imag)
-        total[here] += weight
+            sums[here] += weight[:, None].astype(np.float32) * (real + 1j * imag)
+            total[here] += weight
     x, z = np.divmod(index, size // 2 + 1)
     corner = np.exp(-2j * np.pi / size * (x * (rows // 2) + z * (depth // 2)))
     sums *= (corner / total)[:, None].astype(np.complex64)
