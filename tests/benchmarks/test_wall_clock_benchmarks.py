@@ -57,6 +57,13 @@ def child(*arguments, threads):
     return digest, *map(float, seconds)
 
 
+@pytest.fixture(autouse=True)
+def only_timed(benchmark):
+    """The bytes are compared by other tests; these take minutes for their times."""
+    if benchmark.disabled:
+        pytest.skip("wall-clock times are taken by `make bench`")
+
+
 @pytest.mark.parametrize(
     ("kind", "algorithm", "n"), [("axis", "lsq", 180), ("axis", "genfire", 180), ("general", "lsq", 96)]
 )
