@@ -20,6 +20,8 @@ from aet2dft.recon.tilt_series import TiltSeries
 
 _COARSE = 32
 """Pixels along the longer edge of the images that are compared."""
+_FINE = 96
+"""Pixels along it where another convention than the given one is confirmed."""
 _ITERATIONS = 10
 """Of least squares: enough for atoms to merge into a particle of the right shape."""
 _GROUND = 2.0
@@ -99,7 +101,7 @@ class ConventionCheck:
         k = self.best
         return (
             f"another convention fits {100 * self.fits_better[k]:.0f} % of the images better (R factor "
-            f"{self.r_factor[k]:.3f} instead of {self.r_factor[0]:.3f} on coarse images): {self.names[k]}; "
+            f"{self.r_factor[k]:.3f} instead of {self.r_factor[0]:.3f}): {self.names[k]}; "
             "look at the axes, order and signs of the angles and at the orientation of the images",
         )
 
@@ -127,12 +129,14 @@ def check_conventions(series: TiltSeries) -> ConventionCheck:
     Tried are all products of three rotations that tilt about an axis in the image plane, with the angles in any order
     and of any sign, images as they are and transposed, and the angles in the opposite order of the images. Images tell
     two conventions apart only if no rotation or reflection Q makes :math:`A_k Q = A'_k` for the projections (2, 3)
-    of all images; of conventions for which it nearly does, the simplest one is tried. The sign of the tilts is never
+    of all images; of conventions for which it nearly does, the simplest one is tried. One that fits better than the
+    given one is compared with it again on finer images, which show atoms: a crystal is much the same along several
+    directions, and coarse images of a right series may fit another convention better. The sign of the tilts is never
     told: the object mirrored along the beam explains the same images, whatever they are.
     """
     if series.n_images < _FEWEST:
         raise InputError(f"{series.n_images} images fit any convention; give at least {_FEWEST} to check it")
-    coarse, binning = _coarse(series)
+    coarse, binning = _coarse(series, _COARSE)
     known = _conventions(_angles(series))
     tried = _different(known, _ALIKE)
     fits = [_fit(coarse, convention) for convention in tried]
@@ -141,6 +145,15 @@ def check_conventions(series: TiltSeries) -> ConventionCheck:
         like_it = [c for c in known if _distances(tried[best].projections[None], c.projections)[0] < _ALIKE]
         closer = _different(like_it, _CLOSE)[1:]
         tried, fits = tried + closer, fits + [_fit(coarse, convention) for convention in closer]
+    check = _check(tried, fits, binning, known)
+    if check.best and binning > 1:
+        fine, binning = _coarse(series, _FINE)
+        two = [tried[0], tried[check.best]]
+        check = _check(two, [_fit(fine, convention) for convention in two], binning, known)
+    return check
+
+
+def _check(tried: list[Convention], fits: list[ImageFit], binning: int, known: list[Convention]) -> ConventionCheck:
     return ConventionCheck(
         names=tuple(convention.name for convention in tried),
         r_factor=np.array([fit.r_factor for fit in fits]),
@@ -236,10 +249,10 @@ def _angles(series: TiltSeries) -> NDArray[np.float64]:
     return angles
 
 
-def _coarse(series: TiltSeries) -> tuple[TiltSeries, int]:
-    """Images of few pixels, without their ground, and the pixels per edge that became one."""
+def _coarse(series: TiltSeries, most: int) -> tuple[TiltSeries, int]:
+    """Images of at most so many pixels per edge, without their ground, and the pixels per edge that became one."""
     n, rows, columns = series.projections.shape
-    binning = -(-max(rows, columns) // _COARSE)
+    binning = -(-max(rows, columns) // most)
     rows, columns = max(1, rows // binning), max(1, columns // binning)
     cut = series.projections[:, : rows * binning, : columns * binning]
     images = cut.reshape(n, rows, binning, columns, binning).mean(axis=(2, 4), dtype=np.float64)
