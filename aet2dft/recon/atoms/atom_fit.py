@@ -31,6 +31,8 @@ _SHARPENING = 1.5
 """How much noise sharpens an atom that is fitted to it: rise of the logarithm of the likelihood per narrower width."""
 _LEVELS = 32
 """Classes of expected value in which the variance of the residuals is taken."""
+_PROBED = 2000
+"""Atoms, repeats of the noise included, over which the enlargement of the standard errors is averaged."""
 _REWEIGHTED = 5
 """Fits of gain and offset, each weighted by the one before."""
 
@@ -147,7 +149,7 @@ def newton_step(
     threads.
     """
     blocks = normal_blocks(problem.geometry, atoms, problem.weights)
-    diagonal = _damping(blocks, damping)
+    diagonal = ridge(blocks, damping)
     right = adjoint(problem.geometry, atoms, problem.weights * residual)
     if close is not None:
         blocks[:, :3, :3] += close.blocks()
@@ -300,12 +302,8 @@ def expected_heights(problem: Problem, atoms: GaussianAtoms) -> Floats:
 def _alone_errors(problem: Problem, atoms: GaussianAtoms) -> Floats:
     """Standard errors (N, 4) of every atom if all others stay."""
     blocks = normal_blocks(problem.geometry, atoms, problem.weights)
-    inverse = np.linalg.inv(blocks + _damping(blocks, _UNDAMPED)[:, :, None] * np.eye(4))
+    inverse = np.linalg.inv(blocks + ridge(blocks, _UNDAMPED)[:, :, None] * np.eye(4))
     return np.asarray(np.sqrt(np.diagonal(inverse, axis1=1, axis2=2)))
-
-
-_PROBED = 2000
-"""Atoms, repeats of the noise included, over which the enlargement of the standard errors is averaged."""
 
 
 def _noise(measured: Images, expected: Images) -> tuple[float, float]:
@@ -328,8 +326,21 @@ def _noise(measured: Images, expected: Images) -> tuple[float, float]:
     return max(float(line[0]), smallest), max(float(line[1]), smallest * top)
 
 
-def _damping(blocks: Floats, fraction: float) -> Floats:
-    """(N, 4): what is added to the diagonal; never nothing, though an atom be outside all images."""
+def ridge(blocks: Floats, fraction: float) -> Floats:
+    """What is added to the diagonals of blocks; never nothing, though an atom be outside all images.
+
+    Parameters
+    ----------
+    blocks : ndarray, shape (N, 4, 4)
+        Of the normal matrix.
+    fraction : float
+        Of the diagonal.
+
+    Returns
+    -------
+    ndarray, shape (N, 4)
+        One number for each of the four of an atom.
+    """
     diagonal = np.diagonal(blocks, axis1=1, axis2=2)
     return np.asarray(fraction * diagonal + 1e-6 * diagonal.max(axis=0) + np.finfo(float).tiny)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aet2dft.recon.atoms.atom_fit import Problem
+from aet2dft.recon.atoms.atom_fit import Problem, ridge
 from aet2dft.recon.atoms.image_model import GaussianAtoms, normal_blocks
 from aet2dft.recon.atoms.model_error import misfit
 from aet2dft.recon.atoms.residuals import DISTANCE, neighborhood
@@ -146,6 +146,4 @@ def _information(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Fl
     blocks = normal_blocks(problem.geometry, atoms, problem.weights)
     scale = 1.0 / np.sqrt(misfit(problem, atoms, residual))[atoms.kinds]
     blocks *= scale[:, :, None] * scale[:, None, :]
-    diagonal = np.diagonal(blocks, axis1=1, axis2=2)
-    least = 1e-6 * diagonal.max(axis=0) + np.finfo(float).tiny
-    return np.asarray(blocks + least * np.eye(4))
+    return np.asarray(blocks + ridge(blocks, 0.0)[:, :, None] * np.eye(4))
