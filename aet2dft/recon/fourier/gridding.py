@@ -21,6 +21,9 @@ from aet2dft.recon.tilt_series import TiltSeries
 _CLOSEST = 0.05
 """Distance of a plane from a grid point, in grid steps, below which it gains no more weight over the others."""
 
+_TOGETHER = 8
+"""Images whose frequencies are held at a time."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SliceGrid:
@@ -81,25 +84,41 @@ def grid_slices(series: TiltSeries, depth: int, *, oversampling: int, reach: flo
     pixels; several images are averaged with the inverse distance as weight (A. Pryor et al., Sci. Rep. 7, 10409
     (2017), the form that they call DFT). Points outside the circle that all images cover stay free.
     """
-    _, rows, columns = series.projections.shape
+    n, rows, columns = series.projections.shape
     size = grid_size((rows, depth), oversampling)
     found = [kernels.points_near_line(axes[0], axes[2], size, reach) for axes in series.rotations[:, :, 0]]
     index, position = np.unique(np.concatenate([points for points, _, _ in found]), return_inverse=True)
+    places = np.split(position, np.cumsum([len(points) for points, _, _ in found])[:-1])
+    weights = [1 / np.maximum(distance, _CLOSEST) for _, _, distance in found]
     sums, total = np.zeros((len(index), columns), dtype=np.complex64), np.zeros(len(index))
-    first = 0
-    with threadpool_limits(1, user_api="blas"):
-        for k, (points, feet, distance) in enumerate(found):
-            here = position[first : first + len(points)]
-            first += len(points)
-            weight = 1 / np.maximum(distance, _CLOSEST)
-            angle = 2 * np.pi / size * np.outer(feet, np.arange(rows) - series.center[k, 0])
-            real, imag = (wave.astype(np.float32) @ series.projections[k] for wave in (np.cos(angle), -np.sin(angle)))
-            sums[here] += weight[:, None].astype(np.float32) * (real + 1j * imag)
-            total[here] += weight
+    for group in np.split(np.arange(n), range(_TOGETHER, n, _TOGETHER)):
+        lines = _lines(series, group, [found[k][1] for k in group], size)
+        for k, line in zip(group, lines, strict=True):
+            sums[places[k]] += weights[k][:, None].astype(np.float32) * line
+            total[places[k]] += weights[k]
     x, z = np.divmod(index, size // 2 + 1)
     corner = np.exp(-2j * np.pi / size * (x * (rows // 2) + z * (depth // 2)))
     sums *= (corner / total)[:, None].astype(np.complex64)
     return SliceGrid(size=size, index=index.astype(np.int32), values=sums)
+
+
+def _lines(
+    series: TiltSeries, images: NDArray[np.intp], feet: list[NDArray[np.float64]], size: int
+) -> list[NDArray[np.complex64]]:
+    """Frequencies (points, columns) of some images, at steps of a grid of this size from the middle of each."""
+    lines = [kernels.NO_POINTS[1]] * len(images)
+    rows = np.arange(series.projections.shape[1])
+
+    def work(_: int, numbers: range) -> None:
+        for number in numbers:
+            k = images[number]
+            angle = 2 * np.pi / size * np.outer(feet[number], rows - series.center[k, 0])
+            real, imag = (wave.astype(np.float32) @ series.projections[k] for wave in (np.cos(angle), -np.sin(angle)))
+            lines[number] = real + 1j * imag
+
+    with threadpool_limits(1, user_api="blas"):
+        in_threads(work, len(images))
+    return lines
 
 
 def grid_volume(series: TiltSeries, depth: int, *, oversampling: int, reach: float) -> VolumeGrid:
