@@ -51,6 +51,28 @@ def _profile(start: float, count: int, sigma: float, norm: float, heights: Singl
         ratio *= change
 
 
+@njit(cache=True, inline="always")
+def _footprint(
+    position: Floats, sigma: float, axes: Floats, center: Floats, shape: tuple[int, int],
+    row: Singles, row_moment: Singles, column: Singles, column_moment: Singles,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """First row, rows, first column and columns of an image that an atom reaches, and its profiles along both.
+
+    The product of both profiles has unit area. No row or no column: neither, and no profiles.
+    """
+    u, v = center[0], center[1]
+    for axis in range(3):
+        u += axes[0, axis] * position[axis]
+        v += axes[1, axis] * position[axis]
+    first_row, rows = _window(u, sigma, shape[0])
+    first_column, columns = _window(v, sigma, shape[1])
+    if rows == 0 or columns == 0:
+        return 0, 0, 0, 0
+    _profile(first_row - u, rows, sigma, 1.0 / (2.0 * math.pi * sigma * sigma), row, row_moment)
+    _profile(first_column - v, columns, sigma, 1.0, column, column_moment)
+    return first_row, rows, first_column, columns
+
+
 @njit(cache=True, fastmath=FAST, parallel=True)
 def splat(
     positions: Floats,
@@ -73,20 +95,13 @@ def splat(
         column, column_moment = np.empty(longest, np.float32), np.empty(longest, np.float32)
         image = images[k]
         for j in range(positions.shape[0]):
-            u, v = centers[k, 0], centers[k, 1]
+            first_row, rows, first_column, columns = _footprint(
+                positions[j], sigma[j], axes[k], centers[k], (n_rows, n_columns), row, row_moment, column, column_moment
+            )
             along_u = along_v = 0.0
             for axis in range(3):
-                u += axes[k, 0, axis] * positions[j, axis]
-                v += axes[k, 1, axis] * positions[j, axis]
                 along_u += axes[k, 0, axis] * moments[j, axis]
                 along_v += axes[k, 1, axis] * moments[j, axis]
-            first_row, rows = _window(u, sigma[j], n_rows)
-            first_column, columns = _window(v, sigma[j], n_columns)
-            if rows == 0 or columns == 0:
-                continue
-            norm = 1.0 / (2.0 * math.pi * sigma[j] * sigma[j])
-            _profile(first_row - u, rows, sigma[j], norm, row, row_moment)
-            _profile(first_column - v, columns, sigma[j], 1.0, column, column_moment)
             for i in range(rows):
                 flat = np.float32(amplitudes[j] * row[i] + along_u * row_moment[i])
                 slope = np.float32(along_v * row[i])
@@ -109,17 +124,17 @@ def gather(positions: Floats, sigma: Floats, axes: Floats, centers: Floats, imag
         for k in range(n_images):
             image = images[k]
             for j in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-                u, v = centers[k, 0], centers[k, 1]
-                for axis in range(3):
-                    u += axes[k, 0, axis] * positions[j, axis]
-                    v += axes[k, 1, axis] * positions[j, axis]
-                first_row, rows = _window(u, sigma[j], n_rows)
-                first_column, columns = _window(v, sigma[j], n_columns)
-                if rows == 0 or columns == 0:
-                    continue
-                norm = 1.0 / (2.0 * math.pi * sigma[j] * sigma[j])
-                _profile(first_row - u, rows, sigma[j], norm, row, row_moment)
-                _profile(first_column - v, columns, sigma[j], 1.0, column, column_moment)
+                first_row, rows, first_column, columns = _footprint(
+                    positions[j],
+                    sigma[j],
+                    axes[k],
+                    centers[k],
+                    (n_rows, n_columns),
+                    row,
+                    row_moment,
+                    column,
+                    column_moment,
+                )
                 sums[:columns] = 0.0
                 row_sums[:columns] = 0.0
                 for i in range(rows):
@@ -151,17 +166,17 @@ def gather_squares(positions: Floats, sigma: Floats, axes: Floats, centers: Floa
         for k in range(n_images):
             image = weights[k]
             for j in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-                u, v = centers[k, 0], centers[k, 1]
-                for axis in range(3):
-                    u += axes[k, 0, axis] * positions[j, axis]
-                    v += axes[k, 1, axis] * positions[j, axis]
-                first_row, rows = _window(u, sigma[j], n_rows)
-                first_column, columns = _window(v, sigma[j], n_columns)
-                if rows == 0 or columns == 0:
-                    continue
-                norm = 1.0 / (2.0 * math.pi * sigma[j] * sigma[j])
-                _profile(first_row - u, rows, sigma[j], norm, row, row_moment)
-                _profile(first_column - v, columns, sigma[j], 1.0, column, column_moment)
+                first_row, rows, first_column, columns = _footprint(
+                    positions[j],
+                    sigma[j],
+                    axes[k],
+                    centers[k],
+                    (n_rows, n_columns),
+                    row,
+                    row_moment,
+                    column,
+                    column_moment,
+                )
                 s = s_u = s_v = s_uu = s_uv = s_vv = np.float32(0.0)
                 for i in range(rows):
                     line = image[first_row + i]

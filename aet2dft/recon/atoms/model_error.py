@@ -35,23 +35,17 @@ def misfit(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
     sandwich of P. J. Huber (Proc. 5th Berkeley Symp. 1, 221 (1967)), with correlated images as clusters (K.-Y. Liang
     and S. Zeger, Biometrika 73, 13 (1986)), taken as one number for all atoms of a kind.
     """
-    information = _information(problem, atoms)
-    pulled, by_noise = np.zeros((2, len(atoms.widths), 4))
+    pulls, shares = [], []
     for images in _sectors(problem.geometry):
-        some = Problem(
-            geometry=problem.geometry.of_images(images), target=problem.target[images], weights=problem.weights[images]
-        )
-        pulls = adjoint(some.geometry, atoms, some.weights * residual[images])
-        share = _information(some, atoms)
-        np.add.at(pulled, atoms.kinds, pulls**2)
+        geometry, weights = problem.geometry.of_images(images), problem.weights[images]
+        pulls.append(adjoint(geometry, atoms, weights * residual[images]))
+        shares.append(np.diagonal(normal_blocks(geometry, atoms, weights), axis1=1, axis2=2))
+    information = np.maximum(sum(shares), np.finfo(float).tiny)
+    pulled, by_noise = np.zeros((2, len(atoms.widths), 4))
+    for pull, share in zip(pulls, shares, strict=True):
+        np.add.at(pulled, atoms.kinds, pull**2)
         np.add.at(by_noise, atoms.kinds, share * (1.0 - share / information))
     return np.maximum(pulled / np.maximum(by_noise, np.finfo(float).tiny), 1.0)
-
-
-def _information(problem: Problem, atoms: GaussianAtoms) -> Floats:
-    """Diagonal (N, 4) of the normal matrix; never zero, though an atom be outside all images."""
-    blocks = normal_blocks(problem.geometry, atoms, problem.weights)
-    return np.maximum(np.diagonal(blocks, axis1=1, axis2=2), np.finfo(float).tiny)
 
 
 def _sectors(geometry: ImageGeometry) -> list[NDArray[np.intp]]:
