@@ -28,6 +28,7 @@ from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.verification.round_trip import Chain, simulation_seconds
 from aet2dft.recon.volumes import forecast
 from aet2dft.recon.volumes.preparation import plan
+from aet2dft.recon.volumes.reconstruction import Reconstruction
 from aet2dft.store import volume_group as volume_group
 from aet2dft.structure.readers import load_structures
 
@@ -263,8 +264,7 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
         case["series"] = load_series(source)
         if truth is None:
             case["chain"] = chain = chain_of(source)
-            file = chain.reconstruct.support
-            case["support"] = None if file is None else read_support(file, case["series"].projections.shape[1:])
+            case["support"] = store.load(source, "reconstruct", "result", Reconstruction).support
     return case, project
 
 
@@ -273,7 +273,8 @@ def verification_plan(step: Step, case: Records) -> tuple[dict[str, Any], list[s
     atoms, series = case["atoms"], case.get("series")
     if case["truth"] is not None or series is None:
         return {}, [f"{len(atoms):,} atoms against a known model"]
-    images, again = simulation_seconds(atoms, series, step.settings), _chain_seconds(atoms, series, case["chain"])
+    images = simulation_seconds(atoms, series, step.settings)
+    again = _chain_seconds(atoms, series, case["chain"], case["support"])
     lines = [f"{len(atoms):,} atoms against the same chain on images simulated by {step.settings.method}"]
     if images:
         lines.append(f"these images take about {images / 60.0:.0f} minutes of one processor; a stopped run goes on")
@@ -281,10 +282,10 @@ def verification_plan(step: Step, case: Records) -> tuple[dict[str, Any], list[s
     return {"predicted_seconds": round(images + again, 1)}, lines
 
 
-def _chain_seconds(atoms: Atoms, series: TiltSeries, chain: Chain) -> float:
+def _chain_seconds(atoms: Atoms, series: TiltSeries, chain: Chain, support: NDArray[np.bool_] | None) -> float:
     """Time of the two long steps of a chain: that of reconstruction, and the most that refinement may take."""
     refined = [settings for settings in chain.steps if isinstance(settings, config.RefineSettings)]
-    return forecast.predicted_seconds(plan(series, chain.reconstruct, None)) + sum(
+    return forecast.predicted_seconds(plan(series, chain.reconstruct, support)) + sum(
         workload.predicted_seconds(atoms, series, settings) for settings in refined
     )
 

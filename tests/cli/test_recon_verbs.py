@@ -67,6 +67,19 @@ def test_five_commands_lead_from_images_to_the_atoms(chain, folder):
     assert found["n_matched"] + found["n_missed"] == sum(found["profile"]["n_atoms"])
 
 
+def test_a_support_of_the_user_is_that_of_the_verification_too(folder, tmp_path):
+    project, support = tmp_path / "run.h5", np.zeros((48, 48, 44), dtype=np.uint8)
+    support[4:44, 4:44] = 1
+    np.save(tmp_path / "support.npy", support)
+    words = ("--support", tmp_path / "support.npy", "--iterations", 20)
+    assert done("reconstruct", *images(folder), *words, "-o", project)["support_fraction"] == support.mean()
+    (tmp_path / "support.npy").unlink()
+    done("trace", project)
+    done("classify", project, "--species", "Fe,Pt")
+    assert done("verify", project, "--dry-run")["predicted_seconds"] > 0
+    assert done("verify", project)["fraction_identified"] > 0.9
+
+
 def test_noise_among_the_candidates_is_told_where_no_class_of_its_own_holds_it(tmp_path):
     random, project = np.random.default_rng(0), tmp_path / "run.h5"
     grid = np.indices((40, 40, 40))

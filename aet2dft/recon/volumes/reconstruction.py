@@ -51,6 +51,8 @@ class Reconstruction:
     """Iterations behind the volume."""
     grid_shape: tuple[int, ...]
     """Samples of the padded grid whose frequencies are compared with those of the images."""
+    support: NDArray[np.bool_] | None
+    """(nx, ny, nz): that of the user; None: by the shadows."""
     support_fraction: float
     """Part of the voxels that may differ from zero."""
     background: NDArray[np.float64]
@@ -189,6 +191,7 @@ def carry_out(
         reason=reason,
         iterations=iterations,
         grid_shape=_grid_shape(planned),
+        support=planned.support,
         support_fraction=float(problem.support.mean()),
         background=problem.background,
         image_scale=problem.image_scale,
