@@ -117,8 +117,17 @@ def load_atoms(path: Path) -> Atoms:
 
 
 def last_step(path: Path) -> str:
-    """Step between images and atoms that holds the final ones: the one that no other was made from."""
-    have = [verb for verb in ("trace", "classify", "refine", "edit") if verb in groups(path)]
+    """Step between images and atoms that holds the final ones: the one that no other was made from.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    with _open(path) as file:
+        have = [verb for verb in ("trace", "classify", "refine", "edit") if verb in file]
+        if not have:
+            _group(file, "trace", path)
     before = {load_json(path, verb)["from"] for verb in have if verb != "trace"}
     return next(verb for verb in reversed(have) if verb not in before)
 

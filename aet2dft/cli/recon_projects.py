@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from aet2dft import config, store
@@ -32,6 +33,8 @@ from aet2dft.recon.volumes.reconstruction import Reconstruction
 from aet2dft.store import volume_group as volume_group
 from aet2dft.structure.readers import load_structures
 
+_FIRST = ("reconstruct", "trace")
+"""The two steps from images to candidates."""
 _OTHER = {"classify": "refine", "refine": "classify"}
 """The two steps after `trace`, which may come in either order."""
 _NOISY = 0.05
@@ -214,7 +217,6 @@ def atoms_of(project: Path, verb: str) -> Atoms:
 
 def step_edited(project: Path) -> str:
     """Step whose atoms `edit` corrects: the last one, but for `edit` itself, so that corrections do not add up."""
-    store.load_json(project, "trace")
     last = last_step(project)
     return str(store.load_json(project, last)["from"]) if last == "edit" else last
 
@@ -236,18 +238,23 @@ def min_distance_of(project: Path) -> float:
     return float(settings.min_distance)
 
 
-def chain_of(project: Path) -> Chain:
-    """Settings of the steps that led to the atoms of a project, in their order."""
-    last = last_step(project)
-    verbs = []
+def chain_of(step: Step, project: Path, atoms: Atoms) -> Chain:
+    """Settings of the steps that led to the atoms of a project, in their order; the usual ones of steps not in it."""
+    last, steps = last_step(project), []
     while last not in ("trace", ""):
-        verbs += [] if last == "edit" else [last]
+        steps += [] if last == "edit" else [settings_of(project, last)]
         last = str(store.load_json(project, last)["from"])
-    return Chain(
-        reconstruct=settings_of(project, "reconstruct"),
-        trace=settings_of(project, "trace"),
-        steps=tuple(settings_of(project, verb) for verb in reversed(verbs)),
-    )
+    species = tuple(chemical_symbols[z] for z in np.unique(atoms.numbers) if z)
+    if not last and species and not any(isinstance(settings, config.ClassifySettings) for settings in steps):
+        steps.append(config.ClassifySettings(species=species))
+    have = store.groups(project)
+    absent = [verb for verb in _FIRST if verb not in have]
+    if absent:
+        step.warn(f"{project.name} holds no {' and no '.join(absent)}: the usual settings of these steps are taken")
+    first: dict[str, Any] = {
+        verb: config.VERBS[verb]() if verb in absent else settings_of(project, verb) for verb in _FIRST
+    }
+    return Chain(**first, steps=tuple(reversed(steps)))
 
 
 def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
@@ -263,8 +270,9 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     if "reconstruct" in have or series_group(source) == "refine":
         case["series"] = load_series(source)
         if truth is None:
-            case["chain"] = chain = chain_of(source)
-            case["support"] = store.load(source, "reconstruct", "result", Reconstruction).support
+            case["chain"] = chain_of(step, source, atoms)
+            made = "reconstruct" in have
+            case["support"] = store.load(source, "reconstruct", "result", Reconstruction).support if made else None
     return case, project
 
 

@@ -229,6 +229,11 @@ def test_atoms_of_somebody_else_are_refined_against_the_images(folder, tmp_path)
     assert matched["fraction_identified"] > 0.98
     assert matched["rmsd"] < 0.08
     assert matched["r_factor"] < 0.2
+    again = done("verify", project, "--overwrite")
+    assert any("holds no reconstruct and no trace" in text for text in again["warnings"])
+    assert again["fraction_identified"] > 0.9
+    (tmp_path / "edits.csv").write_text("action,site_id\nremove,3\n")
+    assert done("edit", project, "--apply", tmp_path / "edits.csv")["n_atoms"] == len(foreign) - 1
     named = done("classify", project, "--species", "Fe,Pt")
     assert named["composition"].keys() == {"Fe", "Pt"}
     assert done("order", project, "-o", tmp_path / "order.h5", "--surrogates", 2)["n_atoms"] == found["n_atoms"]
