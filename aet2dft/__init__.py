@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from aet2dft.config import VerifySettings as VerifySettings
     from aet2dft.config import VolumeSettings as VolumeSettings
     from aet2dft.datasets import fept_2017 as fept_2017
+    from aet2dft.dft_inputs import decks as _decks
     from aet2dft.dft_inputs.comparison import compare as compare
-    from aet2dft.dft_inputs.decks import write as write_decks  # noqa: F401  another name than its own
     from aet2dft.dft_inputs.execution import run as run
     from aet2dft.dft_inputs.input_sets import inputs as inputs
     from aet2dft.dft_inputs.results import collect as collect
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from aet2dft.structure.chemical_order import order as order
     from aet2dft.structure.readers import read as read
     from aet2dft.structure.variants import VARIANTS as VARIANTS
+
+    write_decks = _decks.write
 
 _MODULES = {
     "aet2dft.atoms": ("ARRAYS",),
