@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import typing
@@ -190,9 +191,10 @@ def save(
     return removed
 
 
-def _image(path: Path, kept: list[str], verb: str, results: dict[str, Any], provenance: dict[str, Any]) -> bytes:
+def _image(path: Path, kept: list[str], verb: str, results: dict[str, Any], provenance: dict[str, Any]) -> memoryview:
     """Bytes of a new HDF5 file, made in memory: HDF5 does not survive a disk that is full."""
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as new:
+    image = io.BytesIO()
+    with h5py.File(image, "w") as new:
         if kept:
             with _open(path) as old:
                 for name in kept:
@@ -201,11 +203,10 @@ def _image(path: Path, kept: list[str], verb: str, results: dict[str, Any], prov
         records.write_text(group, "provenance", json.dumps(provenance, sort_keys=True))
         for name, result in results.items():
             records.write(group.create_group(name), result)
-        new.flush()
-        return typing.cast(bytes, new.id.get_file_image())
+    return image.getbuffer()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: memoryview) -> None:
     """Put a file in the place of another at once, after it is complete on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,32 +153,35 @@ def fourier_shell_correlation(first: ArrayLike, second: ArrayLike, *, voxel_size
     a, b = np.asarray(first, dtype=np.float32), np.asarray(second, dtype=np.float32)
     if a.shape != b.shape or a.ndim != 3:
         raise InputError(f"volumes of shape {a.shape} and {b.shape} cannot be compared; give two of one shape")
-    shells, twice = _shells(a.shape)
     n = min(a.shape) // 2 + 1
-    fa, fb = rfftn(a).ravel(), rfftn(b).ravel()
-
-    def total(values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return np.asarray(np.bincount(shells, weights=twice * values, minlength=n)[1:n], dtype=np.float64)
-
-    power = np.sqrt(total(np.abs(fa) ** 2) * total(np.abs(fb) ** 2))
-    correlation = total((fa * fb.conj()).real) / np.maximum(power, np.finfo(np.float64).tiny)
+    spectra, halves, sums = (rfftn(a), rfftn(b)), _halves(a.shape[2]), np.zeros((4, n))
+    for radius, plane, other in zip(_radii(a.shape), *spectra, strict=True):
+        shell = np.rint(radius).astype(np.intp).ravel()
+        products = ((plane * other.conj()).real, np.abs(plane) ** 2, np.abs(other) ** 2, np.ones(plane.shape))
+        for total, values in zip(sums, products, strict=True):
+            total += np.bincount(shell, weights=(halves * values).ravel(), minlength=n)[:n]
+    together, power, other_power, n_values = sums[:, 1:]
     return ShellCorrelation(
         frequency=np.arange(1, n) / (min(a.shape) * voxel_size),
-        correlation=correlation,
-        n_values=total(np.ones(len(fa))).astype(np.int64),
+        correlation=together / np.maximum(np.sqrt(power * other_power), np.finfo(np.float64).tiny),
+        n_values=n_values.astype(np.int64),
     )
 
 
-def _shells(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Shell of every coefficient of a real transform, and in how many halves of the space it stands."""
-    shortest, last = min(shape), shape[-1]
-    axes = [np.fft.fftfreq(size) * shortest for size in shape[:-1]]
-    half = np.fft.rfftfreq(last) * shortest
-    radius = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + half**2)
-    twice = np.full(len(half), 2.0)
+def _radii(shape: tuple[int, ...]) -> Iterator[NDArray[np.float64]]:
+    """Radius, in shells, of every coefficient of a real transform, plane by plane along the first axis."""
+    shortest = min(shape)
+    first, second = (np.fft.fftfreq(size) * shortest for size in shape[:-1])
+    within = second[:, None] ** 2 + (np.fft.rfftfreq(shape[-1]) * shortest) ** 2
+    return (np.sqrt(x * x + within) for x in first)
+
+
+def _halves(last: int) -> NDArray[np.float64]:
+    """In how many halves of the space the coefficients along the last axis, of this size, stand."""
+    twice = np.full(last // 2 + 1, 2.0)
     twice[0] = 1.0
     twice[-1] = 1.0 if last % 2 == 0 else 2.0
-    return np.rint(radius).astype(np.intp).ravel(), np.broadcast_to(twice, radius.shape).ravel()
+    return twice
 
 
 def match(model: Atoms, reference: Atoms, *, radius: float = 1.0, shift: ArrayLike = (0.0, 0.0, 0.0)) -> Match:

@@ -21,7 +21,7 @@ from aet2dft.recon.tilt_series import TiltSeries
 _CLOSEST = 0.05
 """Distance of a plane from a grid point, in grid steps, below which it gains no more weight over the others."""
 
-_TOGETHER = 8
+TOGETHER = 8
 """Images whose frequencies are held at a time."""
 
 
@@ -91,7 +91,7 @@ def grid_slices(series: TiltSeries, depth: int, *, oversampling: int, reach: flo
     places = np.split(position, np.cumsum([len(points) for points, _, _ in found])[:-1])
     weights = [1 / np.maximum(distance, _CLOSEST) for _, _, distance in found]
     sums, total = np.zeros((len(index), columns), dtype=np.complex64), np.zeros(len(index))
-    for group in np.split(np.arange(n), range(_TOGETHER, n, _TOGETHER)):
+    for group in np.split(np.arange(n), range(TOGETHER, n, TOGETHER)):
         lines = _lines(series, group, [found[k][1] for k in group], size)
         for k, line in zip(group, lines, strict=True):
             sums[places[k]] += weights[k][:, None].astype(np.float32) * line

@@ -146,7 +146,8 @@ def find_brightness(series: TiltSeries, support: NDArray[np.bool_]) -> Brightnes
     Found on binned images: brightness is a matter of low frequencies. Strong scattering along zone axes changes it
     too, and then the volume is no better for equal images: they are believed if they predict left-out ones better.
     """
-    coarse, inside = _binned(series, support)
+    coarse = binned(series)
+    inside = _on_grid_of(coarse, series, support)
     scales = np.ones(series.n_images)
     for _ in range(_ROUNDS):
         computed = project_volume(coarse, _short_run(divided(coarse, scales), inside))
@@ -184,18 +185,29 @@ def _left_out_r_factors(series: TiltSeries, support: NDArray[np.bool_]) -> NDArr
     return found
 
 
-def _binned(series: TiltSeries, support: NDArray[np.bool_]) -> tuple[TiltSeries, NDArray[np.bool_]]:
-    """Sums over squares of pixels, and every so-manieth voxel of the support."""
+def binned(series: TiltSeries) -> TiltSeries:
+    """Sums over squares of pixels, so many that `COARSE` along each side are left at most.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images.
+    """
     n, *shape = series.projections.shape
     by = -(-max(shape) // COARSE)
     rows, columns = (size // by for size in shape)
     kept = series.projections[:, : rows * by, : columns * by]
     sums = kept.reshape(n, rows, by, columns, by).sum(axis=(2, 4))
     middles = (series.center - (by - 1) / 2) / by
-    coarse = replace(series, projections=sums, center=middles, pixel_size=by * series.pixel_size)
-    sizes = (rows, columns, -(-support.shape[2] // by))
+    return centered_columns(replace(series, projections=sums, center=middles, pixel_size=by * series.pixel_size))
+
+
+def _on_grid_of(coarse: TiltSeries, series: TiltSeries, support: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Every so-manieth voxel of a support: those on the grid of the binned series."""
+    by = round(coarse.pixel_size / series.pixel_size)
+    sizes = (*coarse.projections.shape[1:], -(-support.shape[2] // by))
     voxels = [
         np.clip((np.arange(size) - size // 2) * by + whole // 2, 0, whole - 1)
         for size, whole in zip(sizes, support.shape, strict=True)
     ]
-    return centered_columns(coarse), support[np.ix_(*voxels)]
+    return support[np.ix_(*voxels)]

@@ -6,11 +6,13 @@ import math
 from dataclasses import replace
 
 from aet2dft.memory import require_memory
-from aet2dft.recon.fourier.columns import BLOCK
+from aet2dft.recon.fourier.columns import BLOCK, tight_box
 from aet2dft.recon.fourier.fft import fast_size
-from aet2dft.recon.fourier.gridding import grid_size
+from aet2dft.recon.fourier.gridding import TOGETHER, grid_size
 from aet2dft.recon.fourier.projector import line_lengths
+from aet2dft.recon.images.calibration import binned
 from aet2dft.recon.volumes.preparation import Plan
+from aet2dft.recon.volumes.support import shadow_support
 from aet2dft.recon.volumes.trial import COLUMNS
 
 _SINGLE, _COMPLEX = 4, 8
@@ -21,8 +23,8 @@ _STATES = {"tv": _DESCENT + 7 * _SINGLE + 1, "sirt": 6 * _SINGLE, "sart": 4 * _S
 """Bytes per voxel that an algorithm keeps, where they are not those of descent."""
 BY_PROJECTION = ("sirt", "sart", "fbp")
 """Algorithms without a convolution."""
-_COMPARED = 36
-"""Bytes per voxel of two volumes, their transforms and shells, while these are compared."""
+_FREED = 1.5
+"""With what the allocator keeps of freed blocks."""
 _BASE, _BASE_OF_PLANES = 8e6, 4e6
 """Bytes of plans, tables and buffers, whatever the size: of a volume, of planes."""
 
@@ -43,27 +45,47 @@ def needed_bytes(planned: Plan) -> float:
 def _by_planes(planned: Plan) -> float:
     """A volume that grows by blocks of planes, after a trial with some of them."""
     images, columns = planned.series.projections.nbytes, planned.shape[1]
-    voxels = math.prod(planned.shape)
-    per_voxel = max(_DESCENT + _SINGLE, _STATES.get(planned.algorithm, 0))
+    voxels, (rows, depth) = math.prod(planned.shape), _box(planned)
+    per_voxel = max(_DESCENT, _STATES.get(planned.algorithm, 0))
     points = _slice_points(planned) * _COMPLEX
 
-    def some(n: int) -> float:
+    def some(n: int, of_images: float = 1.0) -> float:
         """Of so many planes with their images, and what is measured in them."""
-        return min(1.0, n / columns) * (voxels * per_voxel + 2 * images + 2 * points)
+        return min(1.0, n / columns) * (columns * rows * depth * per_voxel + 2 * of_images * images + 2 * points)
 
-    # the support, as it is and as it is made from the shadows, and the volume
-    growing = voxels * (2 + (0 if planned.settings.memory_mapped else _SINGLE)) + images
-    end = growing + images + 1.25 * points
-    halves = 0.0 if planned.settings.halves is False else min(1.0, BLOCK / columns) * voxels * _COMPARED - voxels
-    return max(images + voxels + some(COLUMNS), growing + some(BLOCK), growing + halves, end)
+    kept = voxels * (1 if planned.settings.memory_mapped else 1 + _SINGLE) + images
+    # the support and the images of a half, and the first half while the second is made; to compare them takes less
+    half = voxels * (planned.support is None) + images / 2 + _FREED * min(1.0, BLOCK / columns) * voxels * _SINGLE
+    halves = kept + half + some(BLOCK, 0.5) if planned.settings.halves is not False else 0.0
+    # the grid of GENFIRE is made and compared as a whole at the end
+    end = kept + images + 1.75 * points + (TOGETHER * 1.5 * _grid_size(planned) * columns * _COMPLEX if points else 0.0)
+    return max(images + voxels + some(COLUMNS), kept + some(BLOCK), halves, end)
+
+
+def _box(planned: Plan) -> tuple[int, int]:
+    """Rows and depth of the box around the support; around the shadows of binned images where there is none yet."""
+    rows, _, depth = planned.shape
+    if not planned.any_box:
+        return rows, depth
+    support, by = planned.support, 1
+    if support is None:
+        coarse = binned(planned.series)
+        by = round(coarse.pixel_size / planned.series.pixel_size)
+        support = shadow_support(coarse, -(-depth // by))
+    box = tight_box(support)
+    along, _, deep = (by * len(range(*part.indices(size))) for part, size in zip(box, support.shape, strict=True))
+    return min(rows, along), min(depth, deep)
 
 
 def _slice_points(planned: Plan) -> float:
     """Measured points of all planes; none but for GENFIRE."""
     if planned.algorithm != "genfire":
         return 0.0
-    size = grid_size((planned.shape[0], planned.shape[2]), planned.settings.oversampling)
-    return _points_in_half_disk(planned.series.n_images, size / 2) * planned.shape[1]
+    return _points_in_half_disk(planned.series.n_images, _grid_size(planned) / 2) * planned.shape[1]
+
+
+def _grid_size(planned: Plan) -> int:
+    return grid_size((planned.shape[0], planned.shape[2]), planned.settings.oversampling)
 
 
 def _whole(planned: Plan) -> float:

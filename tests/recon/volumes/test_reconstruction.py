@@ -279,7 +279,6 @@ def test_free_memory_respects_the_limit_of_the_process():
 _PROBE = """
 import hashlib, sys, threading, time
 import numpy as np
-from aet2dft.cli.framework import peak_memory_mb
 from aet2dft.config import ReconstructSettings
 from aet2dft.recon.volumes.reconstruction import reconstruct
 from aet2dft.recon.tilt_series import TiltSeries
@@ -299,16 +298,15 @@ def run(n, general, algorithm, mapped=False):
     window = np.exp(-((np.arange(n) - n // 2) / (0.31 * n)) ** 2).astype(np.float32)
     images = np.random.default_rng(0).random((30, n, n), dtype=np.float32) * np.outer(window, window)
     series = TiltSeries.from_angles(images, angles, pixel_size=0.4)
-    before, seen, stop = anonymous() if mapped else peak_memory_mb(), [], threading.Event()
+    before, seen, stop = anonymous(), [], threading.Event()
     watch = threading.Thread(target=watched, args=(seen, stop))
-    if mapped:
-        watch.start()
+    watch.start()
     settings = ReconstructSettings(algorithm=algorithm, iterations=4 if mapped else 10, memory_mapped=mapped)
     volume, result = reconstruct(series, settings, support=np.ones((n, n, n), bool))
     stop.set()
-    after = max(seen) if mapped else peak_memory_mb()
+    watch.join()
     found = hashlib.sha256(volume.values.tobytes() + np.float64(result.r_free).tobytes())
-    return found.hexdigest(), 1e6 * (after - before)
+    return found.hexdigest(), 1e6 * (max(seen) - before)
 
 kind, algorithm, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
 if kind == "both":
