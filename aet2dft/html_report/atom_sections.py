@@ -162,7 +162,7 @@ def atom_residuals(series: TiltSeries, atoms: Atoms, result: Refinement) -> Resi
     return Residuals(
         series=series,
         r_factor=result.r_factor_per_image,
-        noise=noise_r_factor(series.projections),
+        noise=noise_r_factor(series.projections, result.background),
         measured=three.projections,
         calculated=scale * model_images(atoms, three) + ground,
         held_out=result.held_out,

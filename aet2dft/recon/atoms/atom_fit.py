@@ -24,7 +24,7 @@ DAMPING = 0.02
 _UNDAMPED = 1e-3
 """The same for standard errors: the steps of a fit together are hardly damped."""
 NOISE_FLOOR = 0.03
-"""No pixel has less variance than one with this fraction of the brightest expected value: empty ones would dominate."""
+"""No pixel has less variance than one with this fraction of the brightest signal: empty ones would dominate."""
 WIDEST_CHANGE = 1.15
 """Largest factor by which a width changes in one step."""
 _SHARPENING = 1.5
@@ -46,18 +46,28 @@ class Calibration:
     background: Floats
     """(n,): constant of every image."""
     gain: float
-    """Variance of a pixel per unit of its expected value."""
+    """Variance of a pixel per unit of what the atoms add to it."""
     offset: float
-    """Variance of a pixel where nothing is expected."""
+    """Variance of a pixel without atoms: that of the readout, and of the counts of the background."""
+
+    def signal(self, model: Images) -> Images:
+        """Part of the images (n, nx, ny) that the atoms make, from those of the atoms."""
+        return np.asarray(self.scale[:, None, None] * model, dtype=np.float32)
 
     def expected(self, model: Images) -> Images:
         """Images (n, nx, ny) as they are measured, from those of the atoms."""
-        scale, background = self.scale[:, None, None], self.background[:, None, None]
-        return np.asarray(scale * model + background, dtype=np.float32)
+        return np.asarray(self.signal(model) + self.background[:, None, None], dtype=np.float32)
 
     def variance(self, model: Images) -> Images:
         """Variance (n, nx, ny) of the pixels."""
-        return np.asarray(self.gain * np.maximum(self.expected(model), 0.0) + self.offset, dtype=np.float32)
+        return np.asarray(self.gain * np.maximum(self.signal(model), 0.0) + self.offset, dtype=np.float32)
+
+    def r_factors(self, measured: Images, model: Images) -> Floats:
+        """R factor (n,) of every image: sum of absolute residuals over that of the counts above the background."""
+        counts = measured - self.background[:, None, None]
+        total = np.abs(counts).sum(axis=(1, 2), dtype=np.float64)
+        residual = np.abs(counts - self.signal(model)).sum(axis=(1, 2), dtype=np.float64)
+        return np.asarray(residual / np.where(total > 0, total, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +86,7 @@ class Problem:
         """The problem next to a model (n, nx, ny) of measured images (n, nx, ny)."""
         scale, background = calibration.scale[:, None, None], calibration.background[:, None, None]
         variance = calibration.variance(model)
-        floor = NOISE_FLOOR * calibration.gain * float(calibration.expected(model).max())
+        floor = NOISE_FLOOR * calibration.gain * float(calibration.signal(model).max())
         return cls(
             geometry=geometry,
             target=np.asarray((measured - background) / scale, dtype=np.float32),
@@ -98,8 +108,9 @@ def calibrate(measured: Images, model: Images) -> Calibration:
 
     Notes
     -----
-    The variance is gain * expected + offset: that of Poisson counts with read noise, in whatever unit the images are.
-    Both are fitted, not negative, to the mean squares of the residuals in classes of the expected value.
+    The variance is gain * (scale * model) + offset: that of Poisson counts with read noise, in whatever unit the images
+    are. Both are fitted, not negative, to the mean squares of the residuals in classes of scale * model. Background
+    does not enter: part of it may be the zero of the camera, which has no noise, and the offset knows the rest.
     """
     mean_model, mean = model.mean(axis=(1, 2), dtype=np.float64), measured.mean(axis=(1, 2), dtype=np.float64)
     centered = model - mean_model[:, None, None]
@@ -107,7 +118,7 @@ def calibrate(measured: Images, model: Images) -> Calibration:
     scale = (centered * measured).sum(axis=(1, 2), dtype=np.float64) / np.where(power > 0, power, 1.0)
     scale = np.where(scale > 0, scale, 1.0)
     start = Calibration(scale=scale, background=mean - scale * mean_model, gain=1.0, offset=1.0)
-    gain, offset = _noise(measured, start.expected(model))
+    gain, offset = _noise(measured - start.background[:, None, None], start.signal(model))
     return replace(start, gain=gain, offset=offset)
 
 

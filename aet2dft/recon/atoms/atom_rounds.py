@@ -143,7 +143,7 @@ class State:
     values: GaussianAtoms
     """The atoms, pixels."""
     r_factor: float
-    """Mean over the fitted images of the sum of absolute residuals over the sum of absolute counts."""
+    """Mean over the fitted images of the sum of absolute residuals over that of the counts above the background."""
     r_free: float
     """The same of the held-out images; NaN without them."""
     converged: bool
@@ -186,7 +186,7 @@ def gauss_newton(
         model = images(geometry, atoms)
         problem = Problem.of(geometry, measured, model, calibration)
         residual = problem.target - model
-        r_factor = float(r_factors(measured, calibration.expected(model)).mean())
+        r_factor = float(calibration.r_factors(measured, model).mean())
         r_free = _r_free(data, atoms)
         yield State(
             iteration=iteration,
@@ -324,12 +324,6 @@ def height_of_faintest(atoms: GaussianAtoms, *, species_known: bool) -> float:
     return float(means[means > _NO_SPECIES * means[-1]][0])
 
 
-def r_factors(measured: Images, expected: Images) -> Floats:
-    """R factor (n,) of every image: sum of absolute residuals over sum of absolute counts of images (n, nx, ny)."""
-    total = np.abs(measured).sum(axis=(1, 2), dtype=np.float64)
-    return np.asarray(np.abs(measured - expected).sum(axis=(1, 2), dtype=np.float64) / np.where(total > 0, total, 1.0))
-
-
 def _descended(
     problem: Problem, contacts: Contacts, atoms: GaussianAtoms, step: Floats, residual: Images
 ) -> tuple[GaussianAtoms, Images, float]:
@@ -357,7 +351,7 @@ def _r_free(data: Data, atoms: GaussianAtoms) -> float:
         return float("nan")
     measured = data.measured[data.held_out]
     model = images(data.geometry.of_images(data.held_out), atoms)
-    return float(r_factors(measured, atom_fit.calibrate(measured, model).expected(model)).mean())
+    return float(atom_fit.calibrate(measured, model).r_factors(measured, model).mean())
 
 
 def _changes(action: str, state: State, atoms: GaussianAtoms, odds: Floats, without: Images) -> Changes:

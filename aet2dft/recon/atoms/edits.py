@@ -192,7 +192,8 @@ class _Draft:
         """The corrected model, in the order of the given one; added atoms follow."""
         given = self._given.arrays["site_id"].tolist()
         kept = [k for k, site in enumerate(given) if site in self.places]
-        added = [site for site in self.places if site not in set(given)]
+        known = set(given)
+        added = [site for site in self.places if site not in known]
         result: Atoms = self._given[kept]
         if added:
             result.extend(Atoms(numbers=[self.species[site] for site in added], positions=np.zeros((len(added), 3))))

@@ -26,7 +26,6 @@ from aet2dft.recon.atoms.atom_rounds import (
     gauss_newton,
     height_of_faintest,
     pruned,
-    r_factors,
     settled,
 )
 from aet2dft.recon.atoms.classification import by_brightness
@@ -96,9 +95,9 @@ class Refinement:
     rotations: Floats
     """(n, 3), degrees: axis times angle by which the object is turned in every image; 0 unless they were fitted."""
     gain: float
-    """Variance of a pixel per unit of its expected value."""
+    """Variance of a pixel per unit of what the atoms add to it."""
     offset: float
-    """Variance of a pixel where nothing is expected."""
+    """Variance of a pixel without atoms."""
     warnings: tuple[str, ...]
     """What the user should look at."""
 
@@ -184,8 +183,7 @@ def refine(
     last = settled(final, settings.iterations, seen)
     model = replace(model, atoms=last.values)
     result, rms_shift = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
-    expected = last.calibration.expected(last.problem.target - last.residual)
-    per_image = r_factors(series.projections, expected)
+    per_image = last.calibration.r_factors(series.projections, last.problem.target - last.residual)
     shifts, rotations = difference(last.data.geometry, ImageGeometry.of(series))
     names = [chemical_symbols[z] for z in species]
     return result, Refinement(

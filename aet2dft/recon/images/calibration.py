@@ -23,6 +23,8 @@ _CERTAIN = 3.0
 """Standard errors from which on an offset of the centers of mass is worth a look."""
 _SMALLEST = 0.05
 """Pixels of offset that change nothing."""
+_LARGEST = 0.25
+"""Part of the rows beyond which an offset is none: aligned images have the object about their middle."""
 _AGREED = 4.0
 """Standard errors by which the R factors of the images must fall, taken in pairs, for an offset to be believed."""
 COARSE = 64
@@ -80,7 +82,7 @@ def find_center(series: TiltSeries, support: NDArray[np.bool_]) -> CenterOffset:
     images agree.
     """
     pixels, error = _offset_of_mass(series)
-    if abs(pixels) < max(_SMALLEST, _CERTAIN * error):
+    if not max(_SMALLEST, _CERTAIN * error) <= abs(pixels) <= _LARGEST * series.projections.shape[1]:
         return CenterOffset(pixels=pixels, error=error, r_factor=math.nan, r_factor_moved=math.nan, agreed=False)
     if series.is_single_axis:
         columns = reached_columns(support, _COLUMNS)
@@ -101,9 +103,14 @@ def moved(series: TiltSeries, pixels: float) -> TiltSeries:
 
 
 def _offset_of_mass(series: TiltSeries) -> tuple[float, float]:
-    """Offset and its standard error: least squares of the centers of mass, of three coordinates and the offset."""
+    """Offset and its standard error: least squares of the centers of mass, of three coordinates and the offset.
+
+    NaN where an image has no mass: its background, taken where a wrong support leaves out the object, is too large.
+    """
     images = series.projections
-    total = np.maximum(images.sum(axis=(1, 2), dtype=np.float64), np.finfo(np.float32).tiny)
+    total = images.sum(axis=(1, 2), dtype=np.float64)
+    if not (total > 0).all():
+        return math.nan, math.nan
     masses = [
         images.sum(axis=3 - axis, dtype=np.float64) @ np.arange(images.shape[axis]) / total - series.center[:, axis - 1]
         for axis in (1, 2)

@@ -35,8 +35,11 @@ _BLUR = 2.0
 """Å: standard deviation of the Gaussian that merges atoms before bright pixels are told from dark ones."""
 _DARK_BRIGHT = (2.0, 98.0)
 """Percentiles of a blurred image between which the limit of its bright pixels lies."""
-_SOME_OUTSIDE, _MOST_OUTSIDE = 0.02, 0.5
-"""Part of the bright pixels outside a support that is noted, and that is refused."""
+_SOME_OUTSIDE, _MOST_OUTSIDE = 0.02, 0.2
+"""Part of the bright pixels outside a support that is noted, and that is refused.
+
+A published mask that is moved by 20 of 68 pixels leaves out 9 %, a slab that holds less than half of the particle 23 %.
+"""
 _FEW_IMAGES, _SHORT_RANGE = 10, 60.0
 """Number of images, and range of angles in degrees, below which the elongation is said."""
 Images = NDArray[np.float32]

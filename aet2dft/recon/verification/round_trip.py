@@ -15,7 +15,7 @@ from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.atom_fit import calibrate
 from aet2dft.recon.atoms.simulate import WIDTH, Noise, simulate_images, with_noise
-from aet2dft.recon.metrics import Match, image_fit, match
+from aet2dft.recon.metrics import Match, match
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.verification.multislice import Microscope, with_source
 from aet2dft.recon.verification.scattering import ImageComparison, compare_images, fine_images, scans, seconds_needed
@@ -270,7 +270,7 @@ def simulated_series(
 
 
 def _r_factor(exact: NDArray[np.float32], series: TiltSeries) -> float:
-    return image_fit(series.projections, calibrate(series.projections, exact).expected(exact)).r_factor
+    return float(calibrate(series.projections, exact).r_factors(series.projections, exact).mean())
 
 
 def match_any_frame(model: Atoms, reference: Atoms, *, radius: float) -> tuple[Match, NDArray[np.float64], Warnings]:

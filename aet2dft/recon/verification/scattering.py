@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from aet2dft.atoms import digest
 from aet2dft.errors import ResourceError
 from aet2dft.recon.atoms.atom_fit import calibrate
-from aet2dft.recon.metrics import image_fit
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.verification.multislice import Method, Microscope, Scan, predicted_seconds, scan_image, with_source
 
@@ -154,7 +153,7 @@ def compare_images(series: TiltSeries, which: NDArray[np.int64], fine: Images, l
 
 def _r_factors(measured: Images, model: Images) -> NDArray[np.float64]:
     """(n,): R factor of every image, with its own scale and background."""
-    return image_fit(measured, calibrate(measured, model).expected(model)).per_image
+    return calibrate(measured, model).r_factors(measured, model)
 
 
 def _correlations(measured: Images, model: Images) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """Rotation center and brightness. Truth: Gaussians projected at known angles, moved and dimmed by known amounts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -42,6 +44,15 @@ def test_a_center_where_it_should_be_costs_no_run():
     assert abs(found.pixels) < 3 * found.error + 0.05
     assert np.isnan(found.r_factor)
     assert not found.agreed
+
+
+def test_images_without_mass_or_with_it_far_off_have_no_center():
+    series, support = atoms_images(offset=0.4)
+    ground = series.projections.mean(axis=(1, 2), keepdims=True)
+    for taken in (ground, 1.01 * ground, 0.99 * ground):
+        found = find_center(replace(series, projections=series.projections - taken), support)
+        assert np.isnan(found.r_factor)
+        assert not found.agreed
 
 
 def test_rotations_in_three_dimensions_have_an_offset_too():

@@ -83,6 +83,8 @@ def test_a_support_that_cuts_the_object_is_noted_and_one_beside_it_refused(image
     assert note.startswith("the support leaves out")
     with pytest.raises(InputError, match="the object is elsewhere; give a support in the frame of the images"):
         check_support(series, where[1] > 15)
+    with pytest.raises(InputError, match="the object is elsewhere"):
+        check_support(series, where[0] < -15)
 
 
 def test_few_images_and_a_short_range_are_noted_with_the_elongation(images):

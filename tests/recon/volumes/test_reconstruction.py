@@ -341,7 +341,7 @@ def test_the_memory_is_predicted(kind, sizes, algorithm):
         theta = np.linspace(-66, 64, 30)
         angles = np.column_stack([np.sin(theta), theta, np.cos(theta)]) if kind == "general" else theta
         series = TiltSeries.from_angles(np.zeros((30, n, n), dtype=np.float32), angles, pixel_size=0.4)
-        planned = plan(series, ReconstructSettings(algorithm=algorithm), None)
+        planned = plan(series, ReconstructSettings(algorithm=algorithm), np.ones((n, n, n), bool))
         _, used = probe(kind, algorithm, n)
         assert used == pytest.approx(needed_bytes(planned), rel=0.15)
         # per voxel of the object, or of the padded grid
@@ -352,7 +352,7 @@ def test_the_memory_is_predicted(kind, sizes, algorithm):
 def test_a_volume_in_a_file_takes_no_memory_of_the_process():
     n, theta = 240, np.linspace(-66, 64, 30)
     series = TiltSeries.from_angles(np.zeros((30, n, n), dtype=np.float32), theta, pixel_size=0.4)
-    planned = plan(series, ReconstructSettings(algorithm="lsq", memory_mapped=True), None)
+    planned = plan(series, ReconstructSettings(algorithm="lsq", memory_mapped=True), np.ones((n, n, n), bool))
     _, used = probe("mapped", "lsq", n)
     assert used == pytest.approx(needed_bytes(planned), rel=0.15)
     assert used < 8 * n**3
