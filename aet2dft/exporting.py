@@ -53,11 +53,12 @@ def export(project: Path, target: Path, *, what: str = "atoms", file_format: str
     Raises
     ------
     InputError
-        If the project does not hold it.
+        If the project does not hold it, or the target is a project or a file that this one was made from.
     ResourceError
         If a file cannot be written.
     """
     have = store.groups(project)
+    store.refuse_target(project, target)
     if what == "atoms":
         return [write_atoms(store.load_atoms(project), target)]
     if what == "volume":

@@ -11,7 +11,7 @@ from aet2dft.errors import ResourceError
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
-_MAPPED = Path("/proc/self/status")
+_STATUS = Path("/proc/self/status")
 
 
 def free_memory() -> float:
@@ -23,8 +23,14 @@ def free_memory() -> float:
         free = min(free, _number(_CGROUP / "memory.max") - used)
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
-        free = min(free, limit - _number(_MAPPED, "VmSize:") * 1024)
+        free = min(free, limit - _number(_STATUS, "VmSize:") * 1024)
     return free
+
+
+def used_memory() -> float:
+    """Bytes that this process has in memory now; NaN where nobody says."""
+    used = _number(_STATUS, "VmRSS:") * 1024
+    return used if math.isfinite(used) else math.nan
 
 
 def require_memory(needed: float, what: str, remedies: str) -> None:

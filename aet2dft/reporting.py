@@ -41,13 +41,14 @@ def report(project: Path, target: Path) -> Path:
     Raises
     ------
     InputError
-        If the project holds nothing to show.
+        If the project holds nothing to show, or the target is a project or a file that this one was made from.
     ResourceError
         If the page cannot be written.
     """
     have = _in_order(project)
     if not have:
         raise InputError(f"{project}: holds nothing to report; run `aet2dft reconstruct` or `aet2dft order` first")
+    store.refuse_target(project, target)
     _make_place(target)
     provenance = {verb: store.load_json(project, verb) for verb in have}
     return write_page(

@@ -233,6 +233,17 @@ def refuse_existing(path: Path, verb: str, *, overwrite: bool) -> None:
         raise InputError(f"{path}: holds a result of `{verb}` already; give --overwrite to replace it")
 
 
+def refuse_target(project: Path, target: Path) -> None:
+    """Raise InputError where a page or an export would replace a project, or a file that this one was made from."""
+    if not target.is_file():
+        return
+    if is_project(target):
+        raise InputError(f"{target}: is a project and would be lost; choose another name")
+    made_from = {Path(entry["path"]) for verb in groups(project) for entry in load_json(project, verb)["inputs"]}
+    if any(path.is_file() and path.samefile(target) for path in made_from):
+        raise InputError(f"{target}: is what {project} was made from and would be lost; choose another name")
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a project for one process.

@@ -67,17 +67,20 @@ def _shells(fsc: ShellCorrelation) -> dict[str, Any]:
 
 def plan_keys(planned: Plan) -> dict[str, Any]:
     """Keys of `reconstruct --dry-run`."""
+    from aet2dft.memory import used_memory
     from aet2dft.recon.volumes.footprint import disk_bytes, needed_bytes, require
     from aet2dft.recon.volumes.forecast import predicted_seconds
 
     require(planned)
+    used, needed = used_memory(), needed_bytes(planned)
     return {
         "algorithm": planned.algorithm,
         "reason": planned.reason,
         "shape": list(planned.shape),
         "n_projections": planned.series.n_images,
         "single_axis": planned.series.is_single_axis,
-        "predicted_memory_mb": round(needed_bytes(planned) / 1e6, 1),
+        "predicted_memory_mb": round(needed / 1e6, 1),
+        "predicted_peak_memory_mb": round((used + needed) / 1e6, 1),
         "predicted_disk_mb": round(disk_bytes(planned) / 1e6, 1),
         "predicted_seconds": round(predicted_seconds(planned), 1),
     }
@@ -88,7 +91,8 @@ def plan_lines(data: dict[str, Any]) -> list[str]:
     shape = " x ".join(map(str, data["shape"]))
     return [
         f"{data['algorithm']} on {shape} voxels from {data['n_projections']} images: {data['reason']}",
-        f"about {data['predicted_seconds']:.0f} s and {data['predicted_memory_mb']:.0f} MB besides the images",
+        f"about {data['predicted_seconds']:.0f} s and {data['predicted_memory_mb']:.0f} MB besides program and images, "
+        f"{data['predicted_peak_memory_mb']:.0f} MB with them",
     ]
 
 

@@ -185,12 +185,16 @@ def export(
     step: Step,
     source: Project,
     target: Annotated[
-        Path, typer.Argument(help="File (atoms, volume, anisotropy) or folder (tables).", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(help="File (atoms, volume, anisotropy) or folder (tables); or -o.", show_default=False),
+    ] = None,
 ) -> Outcome:
     """Results as files of other programs: extended XYZ, MRC volumes, CSV tables, OVF 2.0 fields."""
     from aet2dft.exporting import export as write
 
+    if target is not None and step.output is not None:
+        raise UsageError(f"{target} and -o {step.output} both name what is written; give one of them")
+    target = target or step.need_output("the file or folder to write, e.g. atoms.xyz")
     what = _what_to_export(step, target)
     files = [] if step.dry_run else write(source, target, what=what, file_format=step.settings.format)
     data = {"what": what, "files": [str(file.resolve()) for file in files]}
@@ -206,6 +210,10 @@ def _what_to_export(step: Step, target: Path) -> str:
     what = next((name for name, forms in formats.items() if asked in forms), "atoms")
     if "what" in step.settings.model_fields_set:
         what = str(step.settings.what)
+    if asked is None and target.suffix and "what" not in step.settings.model_fields_set:
+        raise UsageError(
+            f"{target.name}: no format is known by {target.suffix}; give --what, or .xyz, .mrc, .npy or .ovf"
+        )
     if asked is not None and asked not in formats[what]:
         listed = " or ".join(formats[what])
         raise UsageError(f"--what {what} is written as {listed}, not as {asked}; give --what or another target")

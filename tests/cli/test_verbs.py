@@ -323,6 +323,23 @@ def test_export_refuses_a_contradiction(words, collected, tmp_path):
     assert not (tmp_path / words[0]).exists()
 
 
+def test_no_project_and_no_source_is_replaced_by_an_export_or_a_page(collected, model, tmp_path):
+    content = collected.read_bytes()
+    assert "is a project" in refused("export", collected, collected, "--what", "atoms")
+    assert "is a project" in refused("report", collected, "-o", collected)
+    assert collected.read_bytes() == content
+    source = shutil.copy(model, tmp_path / "particle.xyz")
+    done("order", source, "-o", tmp_path / "run.h5", "--surrogates", 2)
+    assert "was made from" in refused("export", tmp_path / "run.h5", source)
+
+
+def test_an_export_takes_its_name_from_either_place(collected, tmp_path):
+    done("export", collected, "-o", tmp_path / "out.xyz")
+    assert (tmp_path / "out.xyz").is_file()
+    assert "one of them" in refused("export", collected, tmp_path / "a.xyz", "-o", tmp_path / "b.xyz", code=2)
+    assert "no format" in refused("export", collected, tmp_path / "out.foo", code=2)
+
+
 def test_run_leaves_finished_jobs_alone_and_counts_them(decks):
     answer = done("run", decks)
     assert answer.keys() >= ALWAYS | {"engine", "counts"}
