@@ -18,6 +18,8 @@ BOND_RANGE = (0.65, 1.5)
 """A median nearest-neighbor distance outside this range, in units of the covalent bond length, is in another unit."""
 CANDIDATE_RANGE = (0.9, 4.5)
 """Å; range of the median nearest-neighbor distance of candidates whose species are not known."""
+_UNITS = {"nm": 10.0, "pm": 0.01}
+"""Å of other units that coordinates come in."""
 SHORT_BOND = 1.8
 """Å; a bond below this between metal atoms is reported as a problem."""
 _LIGHTEST_METAL = 0.9
@@ -172,8 +174,8 @@ def examine(atoms: Atoms) -> Soundness:
         else:
             fatal += wrong_unit
         if not wrong_unit:
-            fatal += _coincident(distance, partner)
-            problems += [] if "X" in composition else _short_bonds(atoms.numbers, distance, partner)
+            fatal += _coincident(atoms, distance, partner)
+            problems += [] if "X" in composition else _short_bonds(atoms, distance, partner)
     return Soundness(
         n_atoms=len(atoms),
         composition=composition,
@@ -217,30 +219,39 @@ def known_symbol(symbol: str) -> bool:
     return symbol in atomic_numbers and symbol != "X"
 
 
-def _coincident(distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
+def _names(atoms: Atoms) -> tuple[str, NDArray[np.integer]]:
+    """By what atoms are named, and their names (N,): lasting numbers, or their rows where they have none."""
+    if "site_id" in atoms.arrays:
+        return "by site_id", atoms.arrays["site_id"]
+    return "counted from 0", np.arange(len(atoms))
+
+
+def _coincident(atoms: Atoms, distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
     near = np.flatnonzero(distance < MIN_SEPARATION)
     if not near.size:
         return []
     i = int(near[np.argmin(distance[near])])
-    first, second = sorted((i, int(partner[i])))
+    what, names = _names(atoms)
+    first, second = sorted((names[i], names[partner[i]]))
     return [
-        f"{near.size} atoms are nearer than {MIN_SEPARATION} Å to another (atoms {first} and {second}: "
+        f"{near.size} atoms are nearer than {MIN_SEPARATION} Å to another (atoms {first} and {second}, {what}: "
         f"{distance[i]:.3f} Å); two atoms cannot be at one place, remove one of them"
     ]
 
 
-def _short_bonds(numbers: NDArray[np.integer], distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
+def _short_bonds(atoms: Atoms, distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
+    numbers, (what, names) = atoms.numbers, _names(atoms)
     radius, other = covalent_radii[numbers], covalent_radii[numbers[partner]]
     with_light = np.minimum(radius, other) < _LIGHTEST_METAL
     limit = np.where(with_light, BOND_RANGE[0] * (radius + other), SHORT_BOND)
     short = np.flatnonzero((distance < limit) & (distance >= MIN_SEPARATION))
     if not short.size:
         return []
-    lengths = {tuple(sorted((int(i), int(partner[i])))): float(distance[i]) for i in short}
+    lengths = {tuple(sorted((int(names[i]), int(names[partner[i]])))): float(distance[i]) for i in short}
     pairs = sorted(lengths, key=lambda pair: (lengths[pair], pair))
     listed = ", ".join(f"{i}-{j} {lengths[i, j]:.2f} Å" for i, j in pairs[:5])
     more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-    return [f"bonds too short for a DFT input (between metal atoms: below {SHORT_BOND} Å): {listed}{more}"]
+    return [f"bonds too short for a DFT input (between metal atoms: below {SHORT_BOND} Å): {listed}{more} ({what})"]
 
 
 def _unit_problem(numbers: NDArray[np.integer], median: float) -> list[str]:
@@ -256,12 +267,16 @@ def _unit_problem(numbers: NDArray[np.integer], median: float) -> list[str]:
     if BOND_RANGE[0] <= ratio <= BOND_RANGE[1]:
         return []
     names = "-".join(chemical_symbols[z] for z in np.unique(numbers))
-    hint = "nm" if 0.065 <= ratio <= 0.15 else "voxels" if ratio > 1 else "another unit"
-    factor = 10.0 if hint == "nm" else bond / median
+    unit, factor = next(((name, size) for name, size in _UNITS.items() if 0.65 <= ratio * size <= 1.5), ("", 0.0))
+    if unit:
+        advice = f"it looks like {unit}, a factor of {factor:g}: give --voxel-size {factor:g}"
+    else:
+        factor = bond / median
+        what = "voxels" if ratio > 1 else "another unit"
+        advice = f"it looks like {what} of about {factor:.3g} Å: give their exact size, as --voxel-size {factor:.3g}"
     return [
         f"coordinates are not in Å: the median nearest-neighbor distance is {median:.4g}, but {names} bonds are near "
-        f"{bond:.2f} Å; it looks like {hint}, a factor of about {factor:.3g} would make it right: "
-        f"give --voxel-size {factor:.3g}"
+        f"{bond:.2f} Å; {advice}"
     ]
 
 

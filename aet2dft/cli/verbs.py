@@ -210,10 +210,8 @@ def _what_to_export(step: Step, target: Path) -> str:
     what = next((name for name, forms in formats.items() if asked in forms), "atoms")
     if "what" in step.settings.model_fields_set:
         what = str(step.settings.what)
-    if asked is None and target.suffix and "what" not in step.settings.model_fields_set:
-        raise UsageError(
-            f"{target.name}: no format is known by {target.suffix}; give --what, or .xyz, .mrc, .npy or .ovf"
-        )
+    if asked is None and target.suffix and what == "atoms":
+        step.warn(f"no format is known by {target.suffix}: {target.name} is extended XYZ")
     if asked is not None and asked not in formats[what]:
         listed = " or ".join(formats[what])
         raise UsageError(f"--what {what} is written as {listed}, not as {asked}; give --what or another target")
