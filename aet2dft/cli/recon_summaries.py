@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aet2dft.recon.metrics import format_r
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from aet2dft.recon.verification.round_trip import Verification
     from aet2dft.recon.volumes.preparation import Plan
     from aet2dft.recon.volumes.reconstruction import Reconstruction
+
+_HALVES = 0.143
+"""Shell correlation of independent halves at which the volume is resolved."""
 
 
 def reconstruct_keys(
@@ -108,14 +113,20 @@ def reconstruct_lines(
     shape = " x ".join(map(str, volume.values.shape))
     tilts = f"{series.tilt_angles.min():.1f} to {series.tilt_angles.max():.1f} degrees"
     worst = int(np.argmax(result.r_factor_per_image))
-    free = "" if result.r_free is None else f", of left-out images {result.r_free:.3f}"
+    free = "" if result.r_free is None else f", of left-out images {format_r(result.r_free)}"
     return [
         f"{series.n_images} images, {tilts}; volume of {shape} voxels of {volume.voxel_size:.4g} Å",
         f"{result.algorithm}, {result.iterations} iterations of {result.seconds_per_iteration:.2f} s: {result.reason}",
-        f"R factor {result.r_factor:.3f}{free}; worst image {worst}: {result.r_factor_per_image[worst]:.3f}",
-        *([] if result.fsc is None else [f"halves of the images agree to {result.fsc.resolution():.2f} Å (0.143)"]),
+        f"R factor {format_r(result.r_factor)}{free}; worst image {worst}: "
+        f"{format_r(result.r_factor_per_image[worst])}",
+        *([] if result.fsc is None else [_halves_line(result.fsc)]),
         *([] if conventions is None else [_convention_line(conventions)]),
     ]
+
+
+def _halves_line(fsc: ShellCorrelation) -> str:
+    better = "" if fsc.falls_below(_HALVES) else "better than "
+    return f"halves of the images agree to {better}{fsc.resolution(_HALVES):.2f} Å ({_HALVES:g})"
 
 
 def _convention_line(check: ConventionCheck) -> str:
@@ -186,7 +197,8 @@ def refine_lines(atoms: Atoms, result: Refinement) -> list[str]:
     """The summary of `refine`."""
     sigma = np.sqrt(np.square(atoms.arrays["position_sigma"]).sum(axis=1))
     return [
-        f"R factor {result.r_factor_before:.3f} -> {result.r_factor_after:.3f}; moved by {result.rms_shift:.3f} Å",
+        f"R factor {format_r(result.r_factor_before)} -> {format_r(result.r_factor_after)}; "
+        f"moved by {result.rms_shift:.3f} Å",
         f"{len(atoms):,} atoms: {result.n_added:,} added, {result.n_dropped:,} dropped",
         f"median standard error of a position {100 * np.median(sigma):.1f} pm",
     ]
@@ -214,6 +226,7 @@ def verify_keys(result: Verification) -> dict[str, Any]:
         **{name: getattr(result.match, name) for name in names},
         "r_factor": result.r_factor,
         "orientation": result.orientation,
+        "turn": result.turn,
         "profile": profile,
         "images": None if result.images is None else dataclasses.asdict(result.images),
     }
@@ -224,10 +237,11 @@ def verify_lines(result: Verification) -> list[str]:
     match = result.match
     listed = ", ".join(f"{kind} {100 * rmsd:.1f}" for kind, rmsd in match.rmsd_of.items())
     against = "the known model" if result.method == "truth" else "the model, found again in its simulated images"
+    turned = f", the reference turned by {result.turn:.2f} degrees" if result.turn > 0 else ""
     lines = [
         f"against {against}: {100 * match.fraction_identified:.2f} % identified, {match.n_matched:,} matched, "
         f"{match.n_missed:,} missed, {match.n_false:,} false (within {match.radius:g} Å)",
-        f"rmsd {100 * match.rmsd:.1f} pm ({listed})",
+        f"rmsd {100 * match.rmsd:.1f} pm ({listed}){turned}",
     ]
     if result.images is not None:
         images = result.images
@@ -236,4 +250,4 @@ def verify_lines(result: Verification) -> list[str]:
             f"with multiple scattering, {images.r_factor_linear.mean():.3f} linear; correlation "
             f"{images.correlation.mean():.4f} and {images.correlation_linear.mean():.4f}"
         )
-    return lines if np.isnan(result.r_factor) else [*lines, f"R factor of the images {result.r_factor:.3f}"]
+    return lines if np.isnan(result.r_factor) else [*lines, f"R factor of the images {format_r(result.r_factor)}"]

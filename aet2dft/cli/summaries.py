@@ -152,12 +152,12 @@ def _grain_line(chemical: ChemicalOrder, row: int) -> str:
     line = f"grain {table.grain[row]}: {table.n_atoms[row]:,} atoms, {table.name[row]}"
     if table.variant[row]:
         line += f", S = {table.order[row]:.2f}"
-    else:
+    elif np.isfinite(table.concentration_core[row]):
         line += f", core {100 * table.concentration_core[row]:.0f} % {chemical.species[0]}"
     if np.isfinite(table.antisite_fraction_deep[row]):
         line += f", antisites deep inside {100 * table.antisite_fraction_deep[row]:.1f} %"
     if np.isfinite(table.significance[row]):
-        line += f", not in {100 * table.significance[row]:.0f} % of surrogates"
+        line += f", {100 * table.significance[row]:.0f} % of the surrogates have none like it"
     return line
 
 

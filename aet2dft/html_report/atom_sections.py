@@ -19,6 +19,7 @@ from aet2dft.recon.atoms.image_poses import rotation_matrices
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.noise import noise_r_factor
+from aet2dft.recon.metrics import format_r
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.verification.round_trip import Verification, model_images
 from aet2dft.recon.verification.scattering import ImageComparison
@@ -107,14 +108,14 @@ def _populations(result: Classification) -> Table:
 def refine_section(series: TiltSeries | None, atoms: Atoms, result: Refinement, warnings: tuple[str, ...]) -> Section:
     """What `refine` fitted."""
     sigma = np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
-    free = "" if np.isnan(result.r_free) else f", {number(result.r_free, 3)} for images that were held out"
+    free = "" if np.isnan(result.r_free) else f", {format_r(result.r_free)} for images that were held out"
     return Section(
         id="refine",
         title="Atoms against the images",
         text=(
             "Positions and heights of all atoms, and a width for each species, were fitted together to the images, "
-            f"weighted with the noise of their pixels. The R factor went from {number(result.r_factor_before, 3)} to "
-            f"{number(result.r_factor_after, 3)}{free}. Atoms added: {result.n_added:,}; dropped: "
+            f"weighted with the noise of their pixels. The R factor went from {format_r(result.r_factor_before)} to "
+            f"{format_r(result.r_factor_after)}{free}. Atoms added: {result.n_added:,}; dropped: "
             f"{result.n_dropped:,}; the others moved by {number(100 * result.rms_shift, 1)} pm (rms). The "
             f"median standard error of a position is {number(100 * float(np.median(sigma)), 1)} pm."
         ),
@@ -257,7 +258,7 @@ def _match_table(result: Verification) -> Table:
         *((f"rmsd of {symbol} (pm)", number(100 * rmsd, 1)) for symbol, rmsd in match.rmsd_of.items()),
         *((f"rms along {axis} (pm)", number(100 * value, 1)) for axis, value in _by_axis(match.differences)),
         ("common shift (Å)", ", ".join(number(float(value), 3) for value in match.shift)),
-        ("R factor of the images", number(result.r_factor, 3)),
+        ("R factor of the images", format_r(result.r_factor)),
     ]
     return Table(title="Match", header=("quantity", "value"), rows=tuple(rows))
 

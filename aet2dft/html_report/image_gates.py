@@ -57,16 +57,19 @@ def _fit(fit: Fit) -> list[Gate]:
 
 
 def _images(r_factor: NDArray[np.float64]) -> Gate:
-    bad = int((r_factor > BAD_IMAGE * np.median(r_factor)).sum())
-    reason = f"{bad} of {len(r_factor)} have an R factor above {BAD_IMAGE:g} times the median"
+    # where all is explained a multiple of the median is no fault
+    limit = max(BAD_IMAGE * float(np.median(r_factor)), LIMITS["unexplained"][0])
+    bad = int((r_factor > limit).sum())
+    reason = f"{bad} of {len(r_factor)} have an R factor above {limit:.2g}"
     return Gate(name="images", level=level_of(bad / len(r_factor), LIMITS["images"]), reason=reason)
 
 
 def _identified(result: Verification) -> Gate:
+    """The worse of two parts: of the reference that was found, and of the model that is in the reference."""
     match, against = result.match, "a known model" if result.method == "truth" else "simulated images of the model"
     return Gate(
         name="identified",
-        level=level_of(match.fraction_identified, LIMITS["identified"]),
+        level=level_of(min(match.fraction_identified, match.n_matched / match.n_model), LIMITS["identified"]),
         reason=(
             f"{percent(match.fraction_identified, 2)} against {against}, {match.n_false:,} false, rmsd "
             f"{number(100 * match.rmsd, 1)} pm"

@@ -11,6 +11,7 @@ from aet2dft.html_report.parts import number, percent
 from aet2dft.html_report.tomography import Tomography
 from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.atoms.refinement import Refinement
+from aet2dft.recon.metrics import format_r
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.verification.round_trip import Verification
 from aet2dft.recon.volumes.reconstruction import Reconstruction
@@ -56,11 +57,11 @@ def _reconstruction(series: TiltSeries, result: Reconstruction, settings: Mappin
     free = ""
     if result.trial is not None and result.r_free is not None:
         n = len(result.trial.held_out)
-        free = f", {number(result.r_free, 3)} for {n} images that were left out of a trial [Brunger1992]"
+        free = f", {format_r(result.r_free)} for {n} images that were left out of a trial [Brunger1992]"
     return (
         f"{series.n_images} images with tilts from {low} to {high}° and pixels of {series.pixel_size:.4g} Å were "
         f"reconstructed by {how} with {constraints} ({result.iterations:,} iterations; R = "
-        f"{number(result.r_factor, 3)}{free})."
+        f"{format_r(result.r_factor)}{free})."
     )
 
 
@@ -77,11 +78,11 @@ def _classification(result: Classification) -> str:
 
 def _refinement(result: Refinement) -> str:
     widths = ", ".join(f"{symbol} {number(width, 2)} Å" for symbol, width in result.widths.items())
-    free = "" if np.isnan(result.r_free) else f" (held-out images {number(result.r_free, 3)})"
+    free = "" if np.isnan(result.r_free) else f" (held-out images {format_r(result.r_free)})"
     return (
         "Positions and heights of all atoms, modelled as Gaussians, were refined together against the images by "
         f"Gauss-Newton steps weighted with the noise (widths {widths}); {result.n_added:,} atoms were added from "
-        f"residual images and {result.n_dropped:,} dropped. The R factor is {number(result.r_factor_after, 3)}{free}."
+        f"residual images and {result.n_dropped:,} dropped. The R factor is {format_r(result.r_factor_after)}{free}."
     )
 
 

@@ -10,6 +10,7 @@ from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.html_report.parts import Tile, number, percent
 from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
+from aet2dft.recon.metrics import format_r
 from aet2dft.structure.chemical_order import Order
 
 N_TILES = 6
@@ -50,7 +51,7 @@ def _from_images(tomography: Tomography) -> list[str]:
     text = []
     if series is not None and fit is not None:
         low, high = number(series.tilt_angles.min(), 1), number(series.tilt_angles.max(), 1)
-        explained = f"which the {fit.model} explain{'s' * (fit.model == 'volume')} with R = {number(fit.r_factor, 3)}"
+        explained = f"which the {fit.model} explain{'s' * (fit.model == 'volume')} with R = {format_r(fit.r_factor)}"
         text.append(f"{series.n_images} images from {low} to {high}°, {explained}")
     if tomography.verification is not None:
         found = tomography.verification.match
@@ -98,9 +99,9 @@ def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
         found.append(Tile(label="Identified", value=percent(match.fraction_identified, 2), detail=detail))
     if (fit := last_fit(tomography)) is not None:
         detail = f"of the {fit.model}; noise alone about {number(float(fit.noise.mean()), 3)}"
-        found.append(Tile(label="R factor", value=number(fit.r_factor, 3), detail=detail))
+        found.append(Tile(label="R factor", value=format_r(fit.r_factor), detail=detail))
         if fit.r_free is not None:
-            found.append(Tile(label="R factor, left out", value=number(fit.r_free, 3), detail="images not fitted"))
+            found.append(Tile(label="R factor, left out", value=format_r(fit.r_free), detail="images not fitted"))
     if tomography.refinement is not None and atoms is not None and "position_sigma" in atoms.arrays:
         sigma = np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
         detail = "median, three dimensions, of the last fit"

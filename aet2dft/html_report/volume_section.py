@@ -13,7 +13,7 @@ from aet2dft.recon.fourier.columns import centered_columns
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.images.conventions import ConventionCheck
 from aet2dft.recon.images.noise import noise_r_factor
-from aet2dft.recon.metrics import ShellCorrelation
+from aet2dft.recon.metrics import ShellCorrelation, format_r
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.volumes.reconstruction import Reconstruction
 
@@ -151,7 +151,7 @@ def _images(series: TiltSeries, volume: Volume, result: Reconstruction) -> Pictu
 def _quality(series: TiltSeries, result: Reconstruction) -> Table:
     noise = float(noise_r_factor(series.projections, result.background).mean())
     rows = [
-        ("R factor of all images", number(result.r_factor, 3)),
+        ("R factor of all images", format_r(result.r_factor)),
         ("that noise alone gives, about", number(noise, 3)),
     ]
     for name, value in (
@@ -183,7 +183,7 @@ def _convention_table(check: ConventionCheck | None) -> list[Table]:
         return []
     best = np.argsort(check.r_factor, kind="stable")[:MAX_CONVENTIONS]
     rows = tuple(
-        (check.names[k], number(float(check.r_factor[k]), 3), percent(float(check.fits_better[k]), 0)) for k in best
+        (check.names[k], format_r(float(check.r_factor[k])), percent(float(check.fits_better[k]), 0)) for k in best
     )
     verdict = {
         "as_given": "The convention that was given fits best.",
@@ -198,13 +198,12 @@ def _convention_table(check: ConventionCheck | None) -> list[Table]:
 
 def _resolution(shells: ShellCorrelation, level: float) -> str:
     """Å; where the correlation never falls below the level, the last shell is said to be beyond it."""
-    below = bool((shells.correlation < level).any())
-    return f"{'' if below else 'better than '}{number(shells.resolution(level))}"
+    return f"{'' if shells.falls_below(level) else 'better than '}{number(shells.resolution(level))}"
 
 
 def _image_table(series: TiltSeries, result: Reconstruction) -> Table:
     rows = tuple(
-        (str(k), number(float(series.tilt_angles[k]), 2), number(float(result.r_factor_per_image[k]), 3))
+        (str(k), number(float(series.tilt_angles[k]), 2), format_r(float(result.r_factor_per_image[k])))
         for k in range(min(series.n_images, MAX_ROWS))
     )
     note = f"The first {MAX_ROWS} of {series.n_images:,}." if series.n_images > MAX_ROWS else ""

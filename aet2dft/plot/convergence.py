@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
 from aet2dft.recon.atoms.refinement import Refinement
-from aet2dft.recon.metrics import ShellCorrelation
+from aet2dft.recon.metrics import ShellCorrelation, format_r
 from aet2dft.recon.volumes.quality import Coverage
 from aet2dft.recon.volumes.reconstruction import Reconstruction
 
@@ -48,7 +48,7 @@ def plot_convergence(result: Reconstruction, *, ax: Axes | None = None) -> Axes:
     ax.plot([result.iterations], [result.r_factor], "D", color=style.INK, markersize=4, label="R factor of the volume")
     ax.set(xlabel="iteration", ylabel="misfit, R factor")
     ax.set_ylim(bottom=0.0, top=1.35 * ax.get_ylim()[1])
-    ax.set_title(f"stopped after {result.iterations:,} iterations, R = {result.r_factor:.3f}")
+    ax.set_title(f"stopped after {result.iterations:,} iterations, R = {format_r(result.r_factor)}")
     ax.legend(loc="upper right")
     return ax
 
@@ -74,7 +74,7 @@ def plot_refinement(result: Refinement, *, ax: Axes | None = None) -> Axes:
     for start in np.flatnonzero(np.diff(rounds)) + 0.5:
         ax.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=":")
     ax.set(xlabel="step (dotted: atoms dropped and added)", ylabel="R factor")
-    ax.set_title(f"R {result.r_factor_before:.3f} → {result.r_factor_after:.3f}")
+    ax.set_title(f"R {format_r(result.r_factor_before)} → {format_r(result.r_factor_after)}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(y=0.25)
     ax.legend(loc="upper right")
@@ -96,10 +96,12 @@ def plot_fsc(shells: ShellCorrelation, *, ax: Axes | None = None) -> Axes:
     ax.axhline(0.0, color=style.MUTED, linewidth=0.6)
     ax.plot(shells.frequency, shells.correlation, color=FITTED_COLOR)
     for level in THRESHOLDS:
-        crossed = bool((shells.correlation < level).any())
+        crossed = shells.falls_below(level)
         text = f"{level:g}: {'' if crossed else 'beyond '}{shells.resolution(level):.2f} Å"
         ax.axhline(level, color=style.INK, linewidth=0.7, linestyle="--")
-        ax.text(0.02, level + 0.015, text, transform=ax.get_yaxis_transform(), fontsize=7, va="bottom")
+        ax.text(
+            0.02, level + 0.015, text, transform=ax.get_yaxis_transform(), fontsize=7, va="bottom", bbox=style.PLATE
+        )
         if crossed:
             ax.plot([1.0 / shells.resolution(level)], [level], "o", color=FREE_COLOR, markersize=4)
     ax.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier shell correlation")

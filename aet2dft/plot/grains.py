@@ -7,6 +7,7 @@ from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
@@ -23,6 +24,8 @@ SIGNIFICANT = 0.95
 _VIEW = np.array([[0.82, 0.57, 0.0], [-0.25, 0.36, 0.90], [0.51, -0.74, 0.44]])
 """Rows: right, up and towards the viewer in the frame of the model."""
 _MINIATURE = 12_000
+_WIDE = 10.0
+"""Ratio of sizes above which a scale has room for powers of ten only."""
 
 
 @style.styled
@@ -87,6 +90,10 @@ def _grain_sizes(ax: Axes, table: GrainTable, n: int) -> None:
         ylabel="grain",
         xlim=(0.6 * table.n_atoms[:n].min(), 5.0 * table.n_atoms[:n].max()),
     )
+    wide = table.n_atoms[:n].max() > _WIDE * table.n_atoms[:n].min()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_yticks(
         range(n), [f"{g}  {style.PHASE_NAMES[str(p)]}" for g, p in zip(table.grain[:n], table.phase[:n], strict=True)]
     )

@@ -133,7 +133,7 @@ def _errors(ax: Axes, atoms: Atoms, result: Verification) -> None:
     edges = np.linspace(0.0, max(float(np.percentile(length, 99.5)), 1e-3), n_bins + 1)
     for symbol in np.unique(symbols):
         own = length[symbols == symbol]
-        label = f"{symbol}, n = {own.size:,}, rms {float(np.sqrt((own**2).mean())):.1f} pm"
+        label = f"found as {symbol}, n = {own.size:,}"
         color = style.species_color(str(symbol))
         ax.hist(np.minimum(own, edges[-1]), edges.tolist(), histtype="step", color=color, linewidth=1.2, label=label)
     ax.axvline(1e2 * match.rmsd, color=style.INK, linestyle="--", linewidth=0.8)
@@ -159,7 +159,9 @@ def _found_by_depth(ax: Axes, profile: DepthProfile) -> None:
     for depth, count in zip(profile.depth, profile.n_atoms, strict=True):
         ax.text(depth, 0.03, f"{count:,}", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, rotation=90)
     ax.set(xlabel="depth below the hull (Å)", ylabel="identified (%)")
-    ax.set_ylim(bottom=min(90.0, ax.get_ylim()[0]) - 3.0)
+    lowest = min(90.0, 1e2 * float((profile.fraction_identified - below).min()))
+    # room for the numbers under all points
+    ax.set_ylim(bottom=lowest - 0.35 * (100.0 - lowest), top=100.0 + 0.08 * (100.0 - lowest))
     ax.set_title("found; below: atoms", fontsize=7)
 
 
@@ -167,4 +169,4 @@ def _rmsd_by_depth(ax: Axes, profile: DepthProfile) -> None:
     known = np.isfinite(profile.rmsd)
     ax.plot(profile.depth[known], 1e2 * profile.rmsd[known], "o-", color=style.BLUE, markersize=3, linewidth=0.8)
     ax.set(xlabel="depth below the hull (Å)", ylabel="rmsd (pm)")
-    ax.set_ylim(bottom=0.0)
+    ax.set_ylim(bottom=0.0, top=None if not known.any() else 1.12e2 * float(profile.rmsd[known].max()) + 1e-3)

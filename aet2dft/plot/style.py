@@ -65,6 +65,8 @@ COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 COLUMN, PAGE = 3.4, 7.0
 """Inches: widths of one column and of the page."""
 _SCALE_BARS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+PLATE = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+"""Behind a text that lines may cross."""
 MAX_POINTS = 60_000
 """Atoms drawn in one picture; of more a sample is drawn, and the picture says so."""
 SEQUENTIAL = "cividis"

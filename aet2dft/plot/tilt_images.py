@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
 from aet2dft.recon.atoms.refinement import BAD_IMAGE
+from aet2dft.recon.metrics import format_r
 
 _MAGNIFIED = 4
 """Differences are drawn this many times stronger than the images."""
@@ -71,7 +72,9 @@ def plot_image_residuals(
         trio = axes[1 + 3 * row : 4 + 3 * row]
         _image_row(trio, image, model)
         k = int(which[row])
-        trio[0].set_ylabel(f"{names[row]}: image {k}\n{style.signed(tilt_angles[k])}°, R {r_factor[k]:.3f}", fontsize=7)
+        trio[0].set_ylabel(
+            f"{names[row]}: image {k}\n{style.signed(tilt_angles[k])}°, R {format_r(r_factor[k])}", fontsize=7
+        )
     for panel, title in zip(axes[1:4], ("measured", "calculated", f"difference × {_MAGNIFIED}"), strict=True):
         panel.set_title(title)
     style.scale_bar(axes[7], unit=pixel_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,8 +41,17 @@ class ShellCorrelation:
     n_values: NDArray[np.int64]
     """(n,): Fourier coefficients in the shell."""
 
+    def falls_below(self, threshold: float) -> bool:
+        """Whether the correlation falls below the threshold anywhere, so that there is a resolution."""
+        return bool((self.correlation < threshold).any())
+
     def resolution(self, threshold: float = _GIVEN[0]) -> float:
-        """Å: where the correlation first falls below the threshold, between shells; the Nyquist period if never."""
+        """Å: where the correlation first falls below the threshold, between shells; the Nyquist period if never.
+
+        NaN without shells.
+        """
+        if not self.frequency.size:  # one voxel along an axis
+            return math.nan
         below = np.flatnonzero(self.correlation < threshold)
         if not below.size:
             return float(1.0 / self.frequency[-1])
@@ -70,7 +80,7 @@ class Match:
     n_reference: int
     """Atoms of the reference."""
     n_right: int
-    """Pairs of one species; all pairs where the model has no species."""
+    """Pairs of one species; all pairs where the model or the reference has no species."""
     rmsd: float
     """Å: root mean square length of `differences`; NaN without pairs."""
     rmsd_of: dict[str, float]
@@ -125,6 +135,13 @@ def image_fit(measured: ArrayLike, computed: ArrayLike) -> ImageFit:
     if not (total > 0).all():
         raise InputError(f"image {int(np.argmin(total))} is zero everywhere; leave it out")
     return ImageFit(r_factor=float(residual.sum() / total.sum()), per_image=residual / total, scale=scale)
+
+
+def format_r(r_factor: float) -> str:
+    """An R factor as text: three decimals, or two digits that count where it is small; a dash where there is none."""
+    if np.isnan(r_factor):
+        return "–"
+    return f"{r_factor:.3f}" if r_factor >= 0.01 or r_factor == 0 else f"{r_factor:.2g}"
 
 
 def fourier_shell_correlation(first: ArrayLike, second: ArrayLike, *, voxel_size: float) -> ShellCorrelation:
@@ -226,7 +243,7 @@ def match(model: Atoms, reference: Atoms, *, radius: float = 1.0, shift: ArrayLi
         radius=radius,
         n_model=len(model),
         n_reference=len(reference),
-        n_right=len(pairs) if not model.numbers.any() else int((here == there).sum()),
+        n_right=int((here == there).sum()) if model.numbers.any() and reference.numbers.any() else len(pairs),
         rmsd=_rms(differences),
         rmsd_of={str(kind): _rms(differences[kinds == kind]) for kind in np.unique(kinds)},
     )

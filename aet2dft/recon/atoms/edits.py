@@ -28,6 +28,8 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 """Columns that an action must have."""
 _MAY: dict[str, tuple[str, ...]] = {"add": ("site_id", "species")}
 """Columns that it may have besides."""
+_ALONE = 3.0
+"""Least distances of two atoms from which on an atom is far from all others."""
 _LONGEST = 1 << 26
 """Bytes; a longer file is no list of corrections made by hand."""
 
@@ -123,7 +125,7 @@ def edit(atoms: Atoms, edits: Sequence[Edit] | Path, *, min_distance: float = 2.
     draft = _Draft(_numbered(atoms))
     changes = tuple(draft.apply(item) for item in listed)
     touched = {change["site_id"]: change["line"] for change in changes if change["action"] in ("add", "move")}
-    warnings = _crowded(draft, touched, min_distance)
+    warnings = (*_odd_places(draft, touched, min_distance), *_new_elements(atoms, listed))
     counts = Counter(item.action for item in listed)
     return draft.atoms(), EditLog(
         counts={action: counts[action] for action in _NEEDS}, changes=changes, warnings=warnings
@@ -231,8 +233,8 @@ def _fill(atoms: Atoms, name: str, unknown: NDArray[np.bool_]) -> None:
         values[own & unknown] = np.median(values[known], axis=0)
 
 
-def _crowded(draft: _Draft, touched: dict[int, int], min_distance: float) -> tuple[str, ...]:
-    """Refuse added and moved atoms, by site and line, at the place of another; say those that are near one."""
+def _odd_places(draft: _Draft, touched: dict[int, int], min_distance: float) -> tuple[str, ...]:
+    """Refuse added and moved atoms, by site and line, at the place of another; say those near one, or far from all."""
     from scipy.spatial import cKDTree
 
     sites = [site for site in touched if site in draft.places]
@@ -245,9 +247,23 @@ def _crowded(draft: _Draft, touched: dict[int, int], min_distance: float) -> tup
             f"line {touched[sites[nearest]]}: this atom is {distance[nearest]:.2f} Å from another; "
             f"two atoms cannot be at one place, remove one of them"
         )
-    near = sorted(touched[sites[k]] for k in np.flatnonzero(distance < min_distance))
-    listed = ", ".join(map(str, near[:5])) + (" ..." if len(near) > 5 else "")
-    return (f"{len(near)} atoms end nearer than {min_distance:g} Å to another: lines {listed}",) if near else ()
+    lines = np.array([touched[site] for site in sites])
+    said = {
+        f"end nearer than {min_distance:g} Å to another": lines[distance < min_distance],
+        f"end farther than {_ALONE * min_distance:g} Å from all others": lines[distance > _ALONE * min_distance],
+    }
+    return tuple(f"{len(some)} atoms {where}: lines {_listed(some)}" for where, some in said.items() if len(some))
+
+
+def _new_elements(atoms: Atoms, edits: Sequence[Edit]) -> tuple[str, ...]:
+    """Say which elements were not in the model before."""
+    known = {"X", *atoms.symbols}
+    new = {item.species: item.line for item in edits if item.species is not None and item.species not in known}
+    return tuple(f"line {line}: {symbol} is an element that the model did not have" for symbol, line in new.items())
+
+
+def _listed(lines: NDArray[np.intp]) -> str:
+    return ", ".join(map(str, np.sort(lines)[:5])) + (" ..." if len(lines) > 5 else "")
 
 
 def _edit(path: Path, number: int, names: Sequence[str], cells: Sequence[str]) -> Edit:

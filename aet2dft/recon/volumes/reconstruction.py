@@ -37,6 +37,8 @@ _HALF_COLUMNS = 32
 """Neighboring planes about one tilt axis of which halves are compared."""
 _FEWEST_HALVED = 10
 """Images whose halves are still tilt series."""
+_THINNEST = 4
+"""Voxels along each axis of volumes that have shells to correlate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,13 +222,13 @@ def _judged(planned: Plan, problem: Problem, seed: int, kept: Checkpoint | None)
     known = None if kept is None else kept.trial
     if known is not None:
         return Trial(**{name: known[name] for name in ("held_out", "iteration", "r_free")}, noise=float(known["noise"]))
-    judged = _judge(planned, problem, seed)
+    judged = _judge(planned, problem, seed, kept)
     if kept is not None and judged is not None:
         kept.keep_trial({name: np.asarray(value) for name, value in asdict(judged).items()})
     return judged
 
 
-def _judge(planned: Plan, problem: Problem, seed: int) -> Trial | None:
+def _judge(planned: Plan, problem: Problem, seed: int, kept: Checkpoint | None) -> Trial | None:
     """The run without some of the images; None where none can be spared."""
     left_out = choose_held_out(problem.series, planned.settings.held_out, seed)
     if not left_out.size:
@@ -240,6 +242,7 @@ def _judge(planned: Plan, problem: Problem, seed: int) -> Trial | None:
         most=most,
         stop_early=planned.settings.iterations is None,
         by_planes=planned.by_planes,
+        checkpoint=kept,
     )
 
 
@@ -247,10 +250,13 @@ def _stop(planned: Plan, trial: Trial | None) -> tuple[int, str]:
     """Number of iterations, and why: the reason for the algorithm and that for the number."""
     if planned.settings.iterations is not None:
         return planned.settings.iterations, f"{planned.reason}; iterations chosen by the user"
-    if trial is None:
-        return ALGORITHMS[planned.algorithm].usual, f"{planned.reason}; the usual number of iterations"
-    iterations = int(trial.iteration[trial.best])
-    return iterations, f"{planned.reason}; more iterations predict {len(trial.held_out)} left-out images no better"
+    algorithm = ALGORITHMS[planned.algorithm]
+    if trial is None or algorithm.most == 1:
+        return algorithm.usual, f"{planned.reason}; the usual number of iterations"
+    iterations, left_out = int(trial.iteration[trial.best]), f"{len(trial.held_out)} left-out images"
+    if iterations >= algorithm.most:
+        return iterations, f"{planned.reason}; the most that are made, {left_out} are predicted better still"
+    return iterations, f"{planned.reason}; the last number that predicts {left_out} as well as the best"
 
 
 def _solve(
@@ -297,7 +303,7 @@ def _fourier_r_factors(
 def _halves(planned: Plan, problem: Problem, iterations: int, seed: int) -> ShellCorrelation | None:
     """Shell correlation of what every other image gives; the support of a half is its own if none is given."""
     wanted = planned.by_planes if planned.settings.halves is None else planned.settings.halves
-    if not wanted or problem.series.n_images < _FEWEST_HALVED:
+    if not wanted or problem.series.n_images < _FEWEST_HALVED or min(planned.shape) < _THINNEST:
         return None
     order, volumes = np.argsort(problem.series.tilt_angles, kind="stable"), []
     reached = reached_columns(problem.support)

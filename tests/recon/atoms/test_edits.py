@@ -36,6 +36,15 @@ def lines(tmp_path, text):
     return path
 
 
+def test_an_atom_far_from_all_and_a_new_element_are_said():
+    far, other = Edit(line=2, action="add", position=(500.0, 0, 0), species="Fe"), "Au"
+    _, log = edit(chain_of_atoms(), [far, Edit(line=3, action="relabel", site_id=1, species=other)])
+    assert log.warnings == (
+        "1 atoms end farther than 6 Å from all others: lines 2",
+        "line 3: Au is an element that the model did not have",
+    )
+
+
 def test_the_four_actions_do_what_they_say_and_nothing_else(tmp_path):
     before = chain_of_atoms()
     after, log = edit(before, lines(tmp_path, ALL_KINDS))
