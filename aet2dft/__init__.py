@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aet2dft.recon.atoms.edits import edit as edit
     from aet2dft.recon.atoms.peaks import trace as trace
     from aet2dft.recon.atoms.refinement import refine as refine
+    from aet2dft.recon.atoms.simulate import Noise as Noise
     from aet2dft.recon.atoms.simulate import simulate as simulate
     from aet2dft.recon.images.conventions import check_conventions as check_conventions
     from aet2dft.recon.images.readers import read_tilt_series as read_tilt_series
@@ -85,7 +86,7 @@ _MODULES = {
     "aet2dft.recon.images.readers": ("read_tilt_series", "read_volume"),
     "aet2dft.recon.volumes.reconstruction": ("reconstruct",),
     "aet2dft.recon.atoms.refinement": ("refine",),
-    "aet2dft.recon.atoms.simulate": ("simulate",),
+    "aet2dft.recon.atoms.simulate": ("Noise", "simulate"),
     "aet2dft.recon.tilt_series": ("TiltSeries", "Volume"),
     "aet2dft.recon.verification.round_trip": ("verify",),
     "aet2dft.reporting": ("report",),

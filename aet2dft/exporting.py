@@ -21,7 +21,10 @@ from aet2dft.dft_inputs.directions import parse_direction
 from aet2dft.dft_inputs.micromagnetics import write_anisotropy
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.errors import InputError, ResourceError
-from aet2dft.recon.tilt_series import Volume
+from aet2dft.recon.atoms.image_poses import corrected
+from aet2dft.recon.atoms.refinement import Refinement
+from aet2dft.recon.geometry import euler_angles
+from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.structure.chemical_order import Order
 from aet2dft.structure.lattice import fit_lattice
 
@@ -31,14 +34,14 @@ Table = dict[str, Any]
 """Columns of equal length by name; (n, k) columns get a number behind their name."""
 
 
-def export(project: Path, target: Path, *, what: str = "atoms", file_format: str | None = None) -> list[Path]:
+def export(project: str | Path, target: str | Path, *, what: str = "atoms", file_format: str | None = None) -> list[Path]:
     """Write results of a project as files of other programs.
 
     Parameters
     ----------
-    project : Path
+    project : str or Path
         Project file.
-    target : Path
+    target : str or Path
         File for atoms, volume and anisotropy, folder for tables (and for anisotropy, without the suffix .ovf).
     what : {"atoms", "volume", "tables", "anisotropy"}
         What to write: extended XYZ, MRC or npy, CSV tables, OVF 2.0 fields.
@@ -57,6 +60,7 @@ def export(project: Path, target: Path, *, what: str = "atoms", file_format: str
     ResourceError
         If a file cannot be written.
     """
+    project, target = Path(project), Path(target)
     have = store.groups(project)
     store.refuse_target(project, target)
     if what == "atoms":
@@ -70,6 +74,7 @@ def export(project: Path, target: Path, *, what: str = "atoms", file_format: str
             atoms=store.load_atoms(project) if {"order", "trace"} & set(have) else None,
             order=store.load(project, "order", "result", Order) if "order" in have else None,
             runs=store.load(project, "collect", "runs", RunTable) if "collect" in have else None,
+            poses=_poses(project) if "refine" in have else None,
         )
     if what == "anisotropy":
         runs, atoms = store.load(project, "collect", "runs", RunTable), store.load(project, "order", "atoms", Atoms)
@@ -127,13 +132,17 @@ def _write_mrc(volume: Volume, path: Path) -> None:
         file.header.label[0] = "aet2dft, density in arbitrary units"
 
 
-def write_tables(target: Path, *, atoms: Atoms | None, order: Order | None, runs: RunTable | None) -> list[Path]:
-    """One CSV file per table into a folder: atoms, grains, antisite_profile, jobs, volumes."""
+def write_tables(
+    target: Path, *, atoms: Atoms | None, order: Order | None, runs: RunTable | None, poses: Table | None = None
+) -> list[Path]:
+    """One CSV file per table into a folder: atoms, poses, grains, antisite_profile, jobs, volumes."""
     tables: dict[str, Table] = {}
     if atoms is not None:
         tables["atoms"] = {"symbol": np.array(atoms.symbols)} | {
             k: v for k, v in atoms.arrays.items() if k != "numbers"
         }
+    if poses is not None:
+        tables["poses"] = poses
     if order is not None and order.chemical is not None:
         tables["grains"] = _columns(order.chemical.grains)
         tables["antisite_profile"] = _profiles(order)
@@ -143,6 +152,18 @@ def write_tables(target: Path, *, atoms: Atoms | None, order: Order | None, runs
     if not tables:
         raise InputError("the project holds no tables; run `aet2dft order` or `aet2dft collect` first")
     return [_replace(target / f"{name}.csv", _csv(table)) for name, table in tables.items()]
+
+
+def _poses(project: Path) -> Table:
+    """How every image sees the object after `refine`: angles, degrees, and where the rotation center lands, pixels."""
+    group = "refine" if store.load_json(project, "refine").get("with_series") else "reconstruct"
+    refinement = store.load(project, "refine", "result", Refinement)
+    given = store.load(project, group, "series", TiltSeries)
+    series = corrected(given, refinement.shifts, refinement.rotations)
+    angles = dict(zip(("phi", "theta", "psi"), euler_angles(series.rotations).T, strict=True))
+    center = {"center_row": series.center[:, 0], "center_column": series.center[:, 1]}
+    shift = {"shift_row": refinement.shifts[:, 0], "shift_column": refinement.shifts[:, 1]}
+    return {"image": np.arange(series.n_images)} | angles | center | shift | {"r_factor": refinement.r_factor_per_image}
 
 
 def _columns(record: Any) -> Table:

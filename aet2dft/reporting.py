@@ -28,14 +28,14 @@ VERBS = ("reconstruct", "trace", "classify", "refine", "edit", "verify", "order"
 """Groups that the page shows, in the order of the flow; `classify` and `refine` may have run the other way round."""
 
 
-def report(project: Path, target: Path) -> Path:
+def report(project: str | Path, target: str | Path) -> Path:
     """One self-contained HTML page of a project.
 
     Parameters
     ----------
-    project : Path
+    project : str or Path
         Project file.
-    target : Path
+    target : str or Path
         Page to write; replaced when it is there.
 
     Raises
@@ -45,6 +45,7 @@ def report(project: Path, target: Path) -> Path:
     ResourceError
         If the page cannot be written.
     """
+    project, target = Path(project), Path(target)
     have = _in_order(project)
     if not have:
         raise InputError(f"{project}: holds nothing to report; run `aet2dft reconstruct` or `aet2dft order` first")

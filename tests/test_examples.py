@@ -16,6 +16,7 @@ ANSWERS = {
     "decks_for_vasp": r"18 jobs; (.*\n)*ENCUT = 450\n(.*\n)*SAXIS = 1 -1 0",
     "easy_axis_from_six_energies": r"easy axis \[0\.342 0\. +0\.94 ?\], K = 1\.39 meV/atom = 16\.2 MJ/m3",
     "how_sure_are_the_grains": r"9\d\.\d % of 3,9\d\d atoms have the right label",
+    "images_to_atoms": r"classify: \{'Pt': 70, 'Fe': 7\}(.*\n)*against the truth: 100% identified, [1-4]\.\d pm",
     "is_the_strain_real": r"(?m)^xx: rms 1\.[78]\d %, noise floor 0\.2\d %, [67]\d % of the atoms",
     "order_of_every_volume": r"1,452 volumes of 32 atoms\n(\|eta_z\|.*\n){8}",
     "which_grains": r"(?m)^ +1 +7,\d{3} +0\.7\d +L12 .*\n +2 +7,\d{3} +0\.7\d +L12 ",
