@@ -135,5 +135,8 @@ def validated(settings: type[S], values: dict[str, Any], *, where: str) -> S:
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(settings.model_fields))
             raise InputError(f"{where} has no setting {name!r}; it knows {known}") from error
-        problem = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where} {name} = {first['input']!r}: {problem}; give another value") from error
+        problem = (
+            "a part of it is not there" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
+        )
+        given = values.get(str(first["loc"][0]) if first["loc"] else "", first["input"])
+        raise InputError(f"{where} {name.partition('.')[0]} = {given!r}: {problem}; give another value") from error

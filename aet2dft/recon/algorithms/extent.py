@@ -53,8 +53,8 @@ def reaches_edges(series: TiltSeries) -> bool:
     return bool(0 < _AS_INSIDE * inside < least.max())
 
 
-def slab(series: TiltSeries, thickness: float | None) -> NDArray[np.bool_]:
-    """Where an object that is larger than the images can be.
+def slab(series: TiltSeries, thickness: float | None) -> tuple[int, int, int]:
+    """Voxels (rows, ny, depth) of the box that an object which is larger than the images fills.
 
     Parameters
     ----------
@@ -63,10 +63,9 @@ def slab(series: TiltSeries, thickness: float | None) -> NDArray[np.bool_]:
     thickness : float or None
         Å along the beam at zero tilt; None: as the images are wide across the tilt axis.
 
-    Returns
-    -------
-    ndarray of bool, shape (rows, ny, depth)
-        Set everywhere. As many rows as rays through the images cross, but not more than 1.75 times those of the images.
+    Notes
+    -----
+    As many rows as rays through the images cross, but not more than 1.75 times those of the images.
     """
     _, n_rows, n_columns = series.projections.shape
     depth = n_rows if thickness is None else max(1, round(thickness / series.pixel_size))
@@ -74,7 +73,7 @@ def slab(series: TiltSeries, thickness: float | None) -> NDArray[np.bool_]:
     reach = float(((n_rows + depth * sine) / np.maximum(cosine, 1e-3)).max())
     # of the same parity: the middle voxel stays the middle one when the rows outside are cut off
     extra = math.ceil((min(reach, _WIDEST * n_rows) - n_rows) / 2)
-    return np.ones((n_rows + 2 * max(0, extra), n_columns, depth), dtype=bool)
+    return n_rows + 2 * max(0, extra), n_columns, depth
 
 
 def inside(values: NDArray[np.float32], n_rows: int) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from aet2dft.recon.images.calibration import divided, find_brightness, find_cent
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.volumes.support import background, shadow_support
 
-_FEWEST = 5
+FEWEST = 5
 """Images that can be calibrated against each other."""
 
 
@@ -93,7 +93,7 @@ def plan(series: TiltSeries, settings: ReconstructSettings, support: NDArray[np.
         _check_support(support, series)
         shape = support.shape
     elif choice.extended:
-        shape = slab(series, settings.thickness).shape
+        shape = slab(series, settings.thickness)
     planned = Plan(
         series=centered_columns(series),
         shape=shape,
@@ -136,7 +136,7 @@ def prepare(planned: Plan) -> Problem:
         warnings=(),
     )
     # an object that is cut by the images has no center of mass in them, and no brightness
-    if support.all() or series.n_images < _FEWEST:
+    if support.all() or series.n_images < FEWEST:
         return problem
     return _equalized(_centered(problem) if settings.center_offset is None else problem)
 
