@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from aet2dft.config import VerifySettings as VerifySettings
     from aet2dft.config import VolumeSettings as VolumeSettings
     from aet2dft.datasets import fept_2017 as fept_2017
-    from aet2dft.dft_inputs import decks as _decks
     from aet2dft.dft_inputs.comparison import compare as compare
+    from aet2dft.dft_inputs.decks import write_decks as write_decks
     from aet2dft.dft_inputs.execution import run as run
     from aet2dft.dft_inputs.input_sets import inputs as inputs
     from aet2dft.dft_inputs.results import collect as collect
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from aet2dft.structure.chemical_order import order as order
     from aet2dft.structure.readers import read as read
     from aet2dft.structure.variants import VARIANTS as VARIANTS
-
-    write_decks = _decks.write
 
 _MODULES = {
     "aet2dft.atoms": ("ARRAYS",),
@@ -95,14 +93,13 @@ _MODULES = {
     "aet2dft.structure.variants": ("VARIANTS",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
-_OTHER_NAME = {"write_decks": "write"}
 __all__ = ["__version__", *sorted(_WHERE)]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'aet2dft' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_WHERE[name]), _OTHER_NAME.get(name, name))
+    value = getattr(importlib.import_module(_WHERE[name]), name)
     globals()[name] = value
     return value
 

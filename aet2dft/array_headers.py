@@ -11,6 +11,7 @@ from pathlib import Path
 from aet2dft import hdf5
 from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_variables
+from aet2dft.mrc import mrc_header
 
 Shapes = dict[str, tuple[int, ...]]
 _LEAST_EDGE = 4
@@ -74,13 +75,7 @@ def _tiff(path: Path) -> Shapes:
 
 
 def _mrc(path: Path) -> Shapes:
-    import mrcfile
-
-    with mrcfile.open(path, permissive=False, header_only=True) as file:
-        shape = int(file.header.nx), int(file.header.ny), int(file.header.nz)
-        if math.prod(shape) > 8 * path.stat().st_size:  # no mode has less than four bits per value
-            raise InputError(f"{path}: its header declares {shape} values, the file is shorter; restore it from a copy")
-        return {path.name: shape}
+    return {path.name: mrc_header(path).shape}
 
 
 def _hdf5(path: Path) -> Shapes:

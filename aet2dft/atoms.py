@@ -145,6 +145,12 @@ def neighbor_distances(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.in
     return distance[:, 1], owner[np.where(owner[index[:, 1]] == np.arange(len(inside)), index[:, 0], index[:, 1])]
 
 
+def composition(atoms: Atoms) -> dict[str, int]:
+    """Number of atoms of each species, by symbol."""
+    symbols, counts = np.unique(np.asarray(atoms.symbols, dtype=np.str_), return_counts=True)
+    return dict(zip(symbols.tolist(), counts.tolist(), strict=True))
+
+
 def examine(atoms: Atoms) -> Soundness:
     """Look a model over: finite, known elements, unit, separations.
 
@@ -159,26 +165,25 @@ def examine(atoms: Atoms) -> Soundness:
     The unit is judged by the median nearest-neighbor distance against the sum of the covalent radii (Cordero et al.,
     Dalton Trans. 2832 (2008)) of the composition. Separations are looked at where the unit is right.
     """
-    symbols, counts = np.unique(np.asarray(atoms.symbols, dtype=np.str_), return_counts=True)
-    composition = {str(s): int(c) for s, c in zip(symbols, counts, strict=True)}
+    counts = composition(atoms)
     fatal, problems = _not_usable(atoms), []
-    if composition.get("X"):
-        problems.append(f"{composition['X']} atoms have no element; give --species, e.g. --species 1=Fe,2=Pt")
+    if counts.get("X"):
+        problems.append(f"{counts['X']} atoms have no element; give --species, e.g. --species 1=Fe,2=Pt")
     shortest = median = None
     if len(atoms) > 1 and np.isfinite(atoms.positions).all() and np.isfinite(np.asarray(atoms.cell)).all():
         distance, partner = neighbor_distances(atoms)
         shortest, median = float(distance.min()), float(np.median(distance))
         wrong_unit = _unit_problem(atoms.numbers, median)
-        if "X" in composition:
+        if "X" in counts:
             problems += wrong_unit
         else:
             fatal += wrong_unit
         if not wrong_unit:
             fatal += _coincident(atoms, distance, partner)
-            problems += [] if "X" in composition else _short_bonds(atoms, distance, partner)
+            problems += [] if "X" in counts else _short_bonds(atoms, distance, partner)
     return Soundness(
         n_atoms=len(atoms),
-        composition=composition,
+        composition=counts,
         min_distance=shortest,
         median_neighbor_distance=median,
         problems=tuple(problems),

@@ -34,7 +34,9 @@ Table = dict[str, Any]
 """Columns of equal length by name; (n, k) columns get a number behind their name."""
 
 
-def export(project: str | Path, target: str | Path, *, what: str = "atoms", file_format: str | None = None) -> list[Path]:
+def export(
+    project: str | Path, target: str | Path, *, what: str = "atoms", file_format: str | None = None
+) -> list[Path]:
     """Write results of a project as files of other programs.
 
     Parameters

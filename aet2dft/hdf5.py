@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from aet2dft.errors import InputError, ParseError
 
-MAX_EXPANSION = 400
-"""An array may declare at most so many times the bytes of its file (compression has limits; a bomb has not)."""
+MAX_EXPANSION = 900
+"""An array may declare at most so many times the bytes of its file: a published mask has 860, zeros alone 1030."""
 _SMALL = 1 << 24
 """Bytes that any file may declare."""
 
@@ -71,13 +71,25 @@ def check_size(path: Path, name: str, shape: tuple[int, ...], itemsize: int) -> 
 
 
 def datasets(group: Group, path: Path) -> dict[str, Dataset]:
-    """Datasets by their path in the file, sub-groups included; links are refused."""
+    """Datasets by their path in the file, sub-groups included.
+
+    Links are not followed: what a soft link leads to inside the file is found at its own place.
+
+    Raises
+    ------
+    InputError
+        If a link leads to another file, and no stack or volume is in this one.
+    """
     found: dict[str, Dataset] = {}
-    waiting, seen = [group], set()
+    waiting, seen, elsewhere = [group], set(), ""
     while waiting:
         here = waiting.pop()
         for name in here:
-            item = child(here, name, path)
+            link = here.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                elsewhere = elsewhere or (f"{here.name}/{name}" if isinstance(link, h5py.ExternalLink) else "")
+                continue
+            item = here[name]
             place = h5py.h5o.get_info(item.id).addr
             if place in seen:  # a second name, or a group that holds itself
                 continue
@@ -86,4 +98,6 @@ def datasets(group: Group, path: Path) -> dict[str, Dataset]:
                 found[item.name.lstrip("/")] = item
             elif isinstance(item, Group) and not item.name.startswith("/#"):
                 waiting.append(item)
+    if elsewhere and not any(len(data.shape or ()) > 2 for data in found.values()):
+        raise InputError(f"{path}: {elsewhere} is a link to another file, which is not followed; give that file")
     return found

@@ -13,7 +13,9 @@ from ase import Atoms
 from aet2dft import array_headers, store
 from aet2dft.atoms import examine
 from aet2dft.config import ReadSettings
-from aet2dft.errors import InputError
+from aet2dft.errors import InputError, ParseError
+from aet2dft.matlab import mat_objects
+from aet2dft.recon.images.angle_files import TEXT, look_like_radians, read_angles
 from aet2dft.recon.images.array_files import stored_arrays
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.structure.readers import load_structures
@@ -22,6 +24,8 @@ _OUTPUTS = ("pw.out", "data-file-schema.xml", "OUTCAR", "vasprun.xml")
 """Files that make a folder that of a DFT run; packed ones end in .gz."""
 _WITH_ATOMS = {"trace", "classify", "refine", "edit", "order"}
 """Groups of a project that hold atoms."""
+_ANGLES = ("angle", "tilt", "theta")
+"""Words in the names of files and arrays of angles."""
 _LOOKED_AT = 1 << 27
 """Number of values up to which those of images and volumes are read."""
 
@@ -41,8 +45,8 @@ def inspect(path: Path, types: Path | None, settings: ReadSettings) -> dict[str,
     Returns
     -------
     dict
-        ``kind`` (atoms, tilt_series, volume, project, decks, dft_output; unknown for other arrays), ``problems``,
-        ``notes`` on what was inferred, and what belongs to the kind.
+        ``kind`` (atoms, tilt_series, volume, angles, project, decks, dft_output; unknown for other arrays),
+        ``problems``, ``notes`` on what was inferred, and what belongs to the kind.
 
     Raises
     ------
@@ -58,6 +62,9 @@ def inspect(path: Path, types: Path | None, settings: ReadSettings) -> dict[str,
     shapes = array_headers.shapes(path) if path.is_file() else None
     if shapes is not None and not _holds_atoms(path, shapes, settings):
         return _arrays(path, shapes)
+    angles = _angles(path) if path.is_file() and path.suffix.lower() in TEXT else None
+    if angles is not None:
+        return angles
     return _atoms(path, types, settings)
 
 
@@ -165,27 +172,65 @@ def _arrays(path: Path, shapes: array_headers.Shapes) -> dict[str, Any]:
     """A volume where the edges of the largest array are alike (a film is thin along the second), else images."""
     found = array_headers.largest(shapes)
     if found is None:
+        angles = _angles(path)
+        if angles is not None:
+            return angles
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numbers"
         none = "no coordinates (3, N), no images and no volume"
         held = "several arrays (3, N), name one with --variable" if _coordinates(shapes) else none
-        return {"kind": "unknown", "shape": None, "problems": [f"{path}: holds {held}; it holds {listed}"], "notes": []}
+        objects = [f"{path}: {name} is a MATLAB object, which only MATLAB can open" for name in _objects(path)]
+        problems = [f"{path}: holds {held}; it holds {listed}", *objects]
+        return {"kind": "unknown", "shape": None, "problems": problems, "notes": []}
     name, shape = found
     volume = max(shape) < 1.25 * min(shape) or shape[0] == shape[2]
     kind = "volume" if volume else "tilt_series"
     notes = [f"{name} of shape {shape} taken for a {kind} by its shape"]
-    return {"kind": kind, "shape": list(shape), **_values(path, shape, notes), "notes": notes}
+    return {"kind": kind, "shape": list(shape), **_values(path, kind, shape, notes), "notes": notes}
 
 
-def _values(path: Path, shape: tuple[int, ...], notes: list[str]) -> dict[str, Any]:
+def _angles(path: Path) -> dict[str, Any] | None:
+    """A list of angles, if it is one: text, or an array that is called so."""
+    try:
+        angles, notes = read_angles(path, unit="degrees")
+        names = [path.stem, *(() if path.suffix.lower() in TEXT else stored_arrays(path))]
+    except InputError:
+        return None
+    called = any(word in name.lower() for name in names for word in _ANGLES)
+    if not (np.ptp(angles, axis=0).any() and (called or path.suffix.lower() in TEXT)):
+        return None
+    radians = "the angles look like radians; reconstruct wants --angle-unit radians"
+    return {
+        "kind": "angles",
+        "shape": list(angles.shape),
+        "unit": "degrees",
+        "range": [float(angles.min()), float(angles.max())],
+        "problems": [radians] if look_like_radians(angles) else [],
+        "notes": [*notes, f"{path.name} taken for a list of angles, one row per image, by its name, shape and values"],
+    }
+
+
+def _objects(path: Path) -> list[str]:
+    return mat_objects(path) if path.suffix.lower() == ".mat" else []
+
+
+def _values(path: Path, kind: str, shape: tuple[int, ...], notes: list[str]) -> dict[str, Any]:
     """Size of a pixel, range of the values, and what is wrong with them; a large file is not read."""
-    array = next(array for array in stored_arrays(path).values() if array.shape == shape)
-    found: dict[str, Any] = {"pixel_size": array.pixel_size, "unit": None if array.pixel_size is None else "Å"}
-    if math.prod(shape) > _LOOKED_AT:
-        notes.append(f"more than {_LOOKED_AT / 1e6:.0f} million values: they were not looked at")
-        return found | {"problems": []}
-    values = array.load()
+    size, problems = None, []
+    try:
+        array = next(array for array in stored_arrays(path).values() if array.shape == shape)
+        known = [k for k, length in enumerate(array.spacing or ()) if length is not None]
+        size = array.pixel_size(range(3) if kind == "volume" else known[:2], path)
+        values = array.load() if math.prod(shape) <= _LOOKED_AT else None
+    except ParseError:
+        raise
+    except InputError as error:
+        values, problems = None, [str(error)]
+    found: dict[str, Any] = {"pixel_size": size, "unit": None if size is None else "Å"}
+    if values is None:
+        if not problems:
+            notes.append(f"more than {_LOOKED_AT / 1e6:.0f} million values: they were not looked at")
+        return found | {"problems": problems}
     finite = values[np.isfinite(values)]
-    problems = []
     if finite.size < values.size:
         problems.append(f"{values.size - finite.size} values are NaN or infinite")
     if finite.size and finite.min() == finite.max():

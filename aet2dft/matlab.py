@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,12 @@ from aet2dft.errors import InputError, ParseError
 _ITEMSIZES = {"double": 8, "single": 4, "logical": 1}
 _ITEMSIZES |= {f"{sign}int{bits}": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)}
 """Bytes of one number of each numeric class of MATLAB."""
+_CLASSES = {6: 8, 7: 4} | {8 + k: 1 << k // 2 for k in range(8)}
+"""The same by the numbers of the classes in version 5 files: double, single, int8, uint8, int16 to uint64."""
+_OBJECT, _PACKED = 17, 15
+"""Number of the class of objects; type of a packed element."""
+_HEAD = 1024
+"""Bytes of a variable that hold its header."""
 
 
 def mat_variables(path: Path) -> dict[str, tuple[int, ...]]:
@@ -46,9 +54,17 @@ def mat_array(path: Path, name: str) -> NDArray[Any]:
     _require(name, variables, path)
     hdf5.check_size(path, name, *variables[name])
     try:
-        return np.asarray(loadmat(path, variable_names=[name])[name])
+        values = np.asarray(loadmat(path, variable_names=[name])[name])
     except Exception as error:
         raise ParseError(path, f"variable {name} cannot be read ({error}); restore the file from a copy") from error
+    if np.iscomplexobj(values):
+        raise InputError(f"{path}: {name} is complex; give real numbers")
+    return values
+
+
+def mat_objects(path: Path) -> list[str]:
+    """Names of the variables of a file that are objects of MATLAB's classes, which only MATLAB can open."""
+    return [] if hdf5.is_hdf5(path) else [name for name, kind, _ in _headers(path) if kind == _OBJECT]
 
 
 def _version_5(path: Path) -> dict[str, tuple[tuple[int, ...], int]]:
@@ -56,10 +72,45 @@ def _version_5(path: Path) -> dict[str, tuple[tuple[int, ...], int]]:
     from scipy.io import whosmat
 
     try:
-        listed = whosmat(path)
+        return {name: (tuple(shape), _ITEMSIZES[kind]) for name, shape, kind in whosmat(path) if kind in _ITEMSIZES}
+    except TypeError:  # an object: no shape is found for it
+        return {name: (shape, _CLASSES[kind]) for name, kind, shape in _headers(path) if name and kind in _CLASSES}
     except Exception as error:
         raise ParseError(path, f"cannot be read as a MATLAB file ({error}); restore it from a copy") from error
-    return {name: (tuple(shape), _ITEMSIZES[kind]) for name, shape, kind in listed if kind in _ITEMSIZES}
+
+
+def _headers(path: Path) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Name, class and shape of the variables of a version 5 file; the shape of objects is empty.
+
+    MAT-File Format, The MathWorks (2023): elements with a tag of type and length, the variables packed one by one.
+    """
+    found = []
+    try:
+        with path.open("rb") as file:
+            order = ">" if file.read(128).endswith(b"MI") else "<"
+            while len(tag := file.read(8)) == 8:
+                packed, length = struct.unpack(f"{order}II", tag)
+                after, head = file.tell() + length, file.read(min(length, _HEAD))
+                if packed == _PACKED:
+                    head = zlib.decompressobj().decompress(head, _HEAD)[8:]
+                flags, head = _element(head, order)
+                kind = struct.unpack(f"{order}I", flags[:4])[0] & 0xFF
+                shape, rest = _element(head, order)
+                name = shape if kind == _OBJECT else _element(rest, order)[0]
+                lengths = () if kind == _OBJECT else struct.unpack(f"{order}{len(shape) // 4}i", shape)
+                found.append((name.decode("ascii", "replace"), kind, lengths))
+                file.seek(after)
+    except (OSError, struct.error, zlib.error) as error:
+        raise ParseError(path, f"cannot be read as a MATLAB file ({error}); restore it from a copy") from error
+    return found
+
+
+def _element(data: bytes, order: str) -> tuple[bytes, bytes]:
+    """Content of the first element of these bytes, and what follows it; short ones are within their tag."""
+    kind, length = struct.unpack_from(f"{order}II", data)
+    if kind >> 16:
+        return data[4 : 4 + (kind >> 16)], data[8:]
+    return data[8 : 8 + length], data[8 + length + -length % 8 :]
 
 
 def _require(name: str, found: Any, path: Path) -> None:

@@ -33,6 +33,11 @@ def used_memory() -> float:
     return used if math.isfinite(used) else math.nan
 
 
+def as_text(size: float) -> str:
+    """Bytes as GB, or as MB where that would be 0.00."""
+    return f"{size / 1e9:.2f} GB" if size >= 5e6 else f"{size / 1e6:.1f} MB"
+
+
 def require_memory(needed: float, what: str, remedies: str) -> None:
     """Refuse work that does not fit.
 
@@ -52,9 +57,7 @@ def require_memory(needed: float, what: str, remedies: str) -> None:
     """
     free = free_memory()
     if needed > free:
-        raise ResourceError(
-            f"{what} needs {needed / 1e9:.2f} GB and {max(free, 0.0) / 1e9:.2f} GB are free; {remedies}"
-        )
+        raise ResourceError(f"{what} needs {as_text(needed)} and {as_text(max(free, 0.0))} are free; {remedies}")
 
 
 def require_disk(needed: float, target: Path, what: str) -> None:
@@ -77,7 +80,7 @@ def require_disk(needed: float, target: Path, what: str) -> None:
     free = shutil.disk_usage(target.resolve().parent).free
     if needed > free:
         raise ResourceError(
-            f"{what} needs {needed / 1e9:.2f} GB for {target} and {free / 1e9:.2f} GB are free; "
+            f"{what} needs {as_text(needed)} for {target} and {as_text(free)} are free; "
             "free space, choose another place with -o, or bin the images"
         )
 

@@ -25,7 +25,7 @@ from aet2dft.structure.chemical_order import Order
 
 T = TypeVar("T")
 VERBS = ("reconstruct", "trace", "classify", "refine", "edit", "verify", "order", "inputs", "collect", "compare")
-"""Groups that the page shows, in the order of the flow; `classify` and `refine` may have run the other way round."""
+"""Groups that the page shows, in the order of the flow; those from `classify` to `edit` may come in another one."""
 
 
 def report(project: str | Path, target: str | Path) -> Path:
@@ -68,9 +68,11 @@ def report(project: str | Path, target: str | Path) -> Path:
 def _in_order(project: Path) -> list[str]:
     """Verbs that ran, as they followed each other."""
     have = [verb for verb in VERBS if verb in store.groups(project)]
-    if {"classify", "refine"} <= set(have) and store.load_json(project, "classify").get("from") == "refine":
-        have.remove("refine")
-        have.insert(have.index("classify"), "refine")
+    if not {"trace", "classify", "refine"}.isdisjoint(have):
+        made_by = store.lineage(project, store.last_step(project))[::-1]
+        have = [verb for verb in have if verb not in made_by]
+        at = have.count("reconstruct")
+        have[at:at] = made_by
     return have
 
 

@@ -26,8 +26,8 @@ SCHEMA = 1
 """Version of the layout; a file of a newer one is refused."""
 MADE_FROM: dict[str, tuple[str, ...]] = {
     "trace": ("reconstruct",),
-    "classify": ("trace", "refine"),
-    "refine": ("trace", "classify"),
+    "classify": ("trace", "refine", "edit"),
+    "refine": ("trace", "classify", "edit"),
     "edit": ("trace", "classify", "refine"),
     "verify": ("classify", "refine", "edit"),
     "order": ("classify", "refine", "edit"),
@@ -131,6 +131,15 @@ def last_step(path: Path) -> str:
             _group(file, "trace", path)
     before = {load_json(path, verb)["from"] for verb in have if verb != "trace"}
     return next(verb for verb in reversed(have) if verb not in before)
+
+
+def lineage(path: Path, verb: str) -> list[str]:
+    """A step between images and atoms and those that it was made from, the latest first."""
+    found = []
+    while verb:
+        found.append(verb)
+        verb = "" if verb == "trace" else str(load_json(path, verb)["from"])
+    return found
 
 
 def volume_group(path: Path) -> str:
@@ -303,7 +312,7 @@ def digest(path: Path) -> str:
 def _ancestors(verb: str) -> set[str]:
     found: set[str] = set()
     waiting = [verb]
-    while waiting:  # classify and refine may come in either order: the table has a cycle
+    while waiting:  # classify, refine and edit may come in any order: the table has cycles
         new = set(MADE_FROM.get(waiting.pop(), ())) - found
         found |= new
         waiting += new

@@ -66,3 +66,16 @@ def test_what_is_no_hdf5_file_is_refused(tmp_path):
         hdf5.open_file(tmp_path / "a.h5")
     with pytest.raises(InputError, match="no such file"):
         hdf5.open_file(tmp_path / "gone.h5")
+
+
+def test_links_are_passed_by_and_refused_where_nothing_else_is_there(tmp_path):
+    path = tmp_path / "a.h5"
+    opened(path, lambda f: f.update(real=h5py.ExternalLink("b.h5", "x"), list=h5py.ExternalLink("b.h5", "y"))).close()
+    with hdf5.open_file(path) as file, pytest.raises(InputError, match="link to another file"):
+        hdf5.datasets(file, path)
+    with h5py.File(path, "a") as file:
+        file["deep/a"] = np.zeros((3, 4, 5))
+        file["soft"] = h5py.SoftLink("/deep/a")
+        file["nowhere"] = h5py.SoftLink("/gone")
+    with hdf5.open_file(path) as file:
+        assert list(hdf5.datasets(file, path)) == ["deep/a"]

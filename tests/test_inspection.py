@@ -4,6 +4,7 @@ Truth: the READMEs of the published data; files made here.
 """
 
 import json
+import struct
 
 import ase.io
 import mrcfile
@@ -12,6 +13,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from made_outputs import DATA
+from scipy.io import savemat
 from small_particle import small, write_xyz
 
 from aet2dft import store
@@ -27,7 +29,7 @@ PUBLISHED = {
     "angle_refinement_fept64/pj_new_Turbu3_1015.mat": "tilt_series",
     "fept_2017/FePt_cns_final.xyz": "atoms",
     "fept_2017/model.mat": "atoms",
-    "fept_2017/angles.mat": "unknown",
+    "fept_2017/angles.mat": "angles",
     "genfire_workshop_fept/projections_FePt.mat": "tilt_series",
     "genfire_workshop_fept/support_FePt.mat": "volume",
     "genfire_workshop_fept/vesicle.mat": "volume",
@@ -129,6 +131,48 @@ def test_the_pixel_size_of_an_mrc_file_is_given(tmp_path):
         file.voxel_size = 0.35
     found = inspect(tmp_path / "volume.mrc", None, PLAIN)
     assert (found["pixel_size"], found["unit"]) == (pytest.approx(0.35), "Å")
+
+
+def test_values_that_cannot_be_used_are_a_problem_of_a_file_that_can_be_read(tmp_path):
+    values = np.random.default_rng(0).random((10, 10, 10)).astype(np.complex64)
+    mrcfile.write(tmp_path / "complex.mrc", values)
+    np.save(tmp_path / "complex.npy", values)
+    for name in ("complex.mrc", "complex.npy"):
+        found = inspect(tmp_path / name, None, PLAIN)
+        assert found["kind"] == "volume"
+        assert "complex" in found["problems"][0]
+
+
+def matlab_object(name):
+    """A variable of a version 5 file that is an object, as MATLAB writes it."""
+    short = [struct.pack("<HH4s", 1, len(word), word) for word in (name, b"MCOS")]
+    content = struct.pack("<4I", 6, 8, 17, 0) + b"".join(short)
+    return struct.pack("<2I", 14, len(content)) + content
+
+
+def test_a_matlab_object_is_named_and_the_arrays_beside_it_are_found(tmp_path):
+    """Truth: an object that is put behind an array, packed and not."""
+    (tmp_path / "object.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + matlab_object(b"obj"))
+    found = inspect(tmp_path / "object.mat", None, PLAIN)
+    assert found["kind"] == "unknown"
+    assert "obj is a MATLAB object, which only MATLAB can open" in found["problems"][1]
+    for packed in (False, True):
+        path = tmp_path / f"both{packed}.mat"
+        savemat(path, {"volume": np.arange(1000, dtype=np.int16).reshape(10, 10, 10)}, do_compression=packed)
+        path.write_bytes(path.read_bytes() + matlab_object(b"obj"))
+        found = inspect(path, None, PLAIN)
+        assert (found["kind"], found["shape"], found["range"]) == ("volume", [10, 10, 10], [0, 999])
+
+
+@pytest.mark.parametrize("name", ["angles.txt", "angles.npy"])
+def test_lists_of_angles_are_told(tmp_path, name):
+    tilts = np.linspace(-60, 60, 21)
+    write = np.save if name.endswith("npy") else np.savetxt
+    write(tmp_path / name, tilts)
+    found = inspect(tmp_path / name, None, PLAIN)
+    assert (found["kind"], found["shape"], found["range"], found["problems"]) == ("angles", [21], [-60, 60], [])
+    write(tmp_path / name, np.radians(tilts))
+    assert "look like radians" in inspect(tmp_path / name, None, PLAIN)["problems"][0]
 
 
 def test_images_volume_and_atoms_of_a_project_are_described(tmp_path):

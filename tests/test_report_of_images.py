@@ -18,7 +18,7 @@ from small_tomography import STEPS, save_project, small_tomography, truth
 from aet2dft import store
 from aet2dft.config import VERBS
 from aet2dft.html_report import report as write_page
-from aet2dft.html_report.atom_sections import atom_residuals
+from aet2dft.html_report.atom_sections import atom_residuals, noise_at_most
 from aet2dft.html_report.image_gates import image_gates, unexplained
 from aet2dft.html_report.methods import methods
 from aet2dft.html_report.summary import sentence, tiles
@@ -130,6 +130,8 @@ def test_gates_tell_bad_images_missed_atoms_and_short_bonds():
     assert gate(replace(t, refinement=replace(t.refinement, r_factor_per_image=r_factor)))["images"] == "poor"
     _, most = verify(truth()[2:], truth=truth())
     assert gate(Tomography(verification=most)) == {"identified": "fair"}
+    doubled = truth() + Atoms(f"Fe{len(truth())}", positions=truth().positions + 30.0)
+    assert gate(Tomography(verification=verify(doubled, truth=truth())[1])) == {"identified": "poor"}
     near = Atoms("Pt3", positions=[(0, 0, 0), (1.5, 0, 0), (5, 0, 0)])
     reasons = {g.name: g.reason for g in image_gates(t, near)}
     assert gate(t, near)["bonds"] == "poor"
@@ -182,6 +184,7 @@ def test_changes_of_atoms_are_listed_with_their_evidence(tmp_path):
         t.refinement.changes,
         rounds=np.zeros(n, dtype=int),
         actions=np.array(["added"] * (n - 1) + ["dropped"]),
+        reasons=np.array(["odds"] * (n - 1) + ["distance"]),
         positions=np.zeros((n, 3)),
         heights=np.ones(n),
         gains=np.full(n, 5.0),
@@ -258,3 +261,8 @@ def test_atoms_can_be_colored_by_their_standard_error_and_confidence():
     assert_allclose(coloring["sigma"]["values"], expected, atol=0.02)
     assert coloring["sigma"]["unit"] == "pm"
     assert_allclose(coloring["confidence"]["values"], atoms.arrays["species_confidence"], atol=0.01)
+
+
+def test_noise_is_never_said_to_make_more_maxima_than_there_are_candidates():
+    n_above, n_noise = np.array([482, 482, 480, 108]), np.array([861.0, 200.0, 3.0, 0.0])
+    assert noise_at_most(n_above, n_noise) == [5.0, 5.0, 3.0, 0.0]

@@ -28,7 +28,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        super().__init__(f"stopped by {name}; nothing is lost, run the same command again with --resume")
+        super().__init__(f"stopped by {name}; what was saved is kept, go on with the same command and --resume")
         self.exit_code = 128 + number
 
 

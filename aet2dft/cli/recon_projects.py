@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import contextlib
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,16 @@ from numpy.typing import NDArray
 from aet2dft import config, store
 from aet2dft.cli.framework import Step
 from aet2dft.cli.projects import group_to_write, last_step, load_atoms, read_foreign, save
-from aet2dft.config import ImagesSettings
-from aet2dft.errors import InputError
+from aet2dft.config import ImagesSettings, Settings
+from aet2dft.errors import InputError, UsageError
 from aet2dft.recon.algorithms.catalog import choose
 from aet2dft.recon.atoms import workload
 from aet2dft.recon.atoms.candidate_frames import in_frame_of
 from aet2dft.recon.atoms.edits import Edit, read_edits
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.placement import place
+from aet2dft.recon.atoms.refinement import Refinement
+from aet2dft.recon.images.calibration import moved
 from aet2dft.recon.images.conventions import is_quick
 from aet2dft.recon.images.image_checks import check_support
 from aet2dft.recon.images.readers import read_support, read_tilt_series, read_volume
@@ -38,11 +43,14 @@ _FIRST = ("reconstruct", "trace")
 _OTHER = {"classify": "refine", "refine": "classify"}
 """The two steps after `trace`, which may come in either order."""
 _NOISY = 0.05
-"""Fraction of maxima of noise among the candidates from which on they are worth a word."""
+"""Fraction of candidates as low as noise from which on they are worth a word."""
 _BETWEEN = (*_OTHER, "edit")
 """Steps that outdate what was made of the atoms before them, also where they are new."""
-
-
+_FLAG = re.compile(r"--[a-z-]+")
+_ANY_SIZE = re.compile(r", or --any-[a-z-]+")
+"""An option in a sentence, and one of those that let any size pass."""
+_DIGITS = 9
+"""Decimals of a pixel to which a rotation center that was moved and moved back is the one that it was."""
 Records = dict[str, Any]
 
 
@@ -52,8 +60,6 @@ def results(
     model: str,
     kinds: dict[str, type[Any]],
     make: Callable[[], Records],
-    *,
-    keep: Collection[str] = (),
     **extra: Any,
 ) -> Records:
     """Records of a verb, of the classes `kinds`: those of the same result that is there already, or new ones, saved."""
@@ -62,14 +68,34 @@ def results(
             return {name: store.load(project, step.verb, name, kind) for name, kind in kinds.items()}
         records = make()
         step.warn(*getattr(records["result"], "warnings", ()))
+        before = str(extra.get("from", ""))
+        keep = store.lineage(project, before) if project.exists() and before in store.groups(project) else ()
         save(step, project, records, model, keep=keep, between=step.verb in _BETWEEN, **extra)
     return records
 
 
+def _is_project(source: Path, other: str) -> bool:
+    """Whether a source is a project and not a file of something else; InputError where it is not there."""
+    if not source.exists():
+        raise InputError(f"{source}: no such file; give a project, e.g. run.h5, or a file of {other}")
+    return store.is_project(source)
+
+
+def _refuse(step: Step, source: Path, settings: Settings, names: Collection[str]) -> None:
+    """Refuse settings that say how a file is read where nothing is read: they would stand in the record in vain."""
+    given = [f"--{name.replace('_', '-')}" for name in sorted(settings.model_fields_set.intersection(names))]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} {'say' if len(given) > 1 else 'says'} how a file is read, and {source} is a project "
+            f"that was read already; leave out {given[0] if len(given) == 1 else 'these'}, or give {step.verb} the file"
+        )
+
+
 def series_and_project(step: Step, source: Path) -> tuple[TiltSeries, Path]:
     """Images of a foreign file or a project, and the project to write to."""
-    if store.is_project(source):
-        return load_series(source), step.output or source
+    if _is_project(source, "images"):
+        _refuse(step, source, step.settings, set(ImagesSettings.model_fields) - {"check_conventions"})
+        return _as_read(source), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     series, notes = read_tilt_series(source, step.settings)
     step.inputs += [path for path in (source, step.settings.angles, step.settings.support) if path is not None]
@@ -107,7 +133,8 @@ def support_of(step: Step, series: TiltSeries) -> tuple[NDArray[np.bool_] | None
 
 def volume_and_project(step: Step, source: Path) -> tuple[Volume, Path]:
     """Volume of a foreign file or a project, and the project to write to."""
-    if store.is_project(source):
+    if _is_project(source, "a volume"):
+        _refuse(step, source, step.settings, set(config.VolumeSettings.model_fields))
         return store.load(source, volume_group(source), "volume", Volume), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     volume, notes = read_volume(source, step.settings)
@@ -121,6 +148,15 @@ def load_series(project: Path) -> TiltSeries:
     return store.load(project, series_group(project), "series", TiltSeries)
 
 
+def _as_read(project: Path) -> TiltSeries:
+    """Images of a project as they came from their file: `reconstruct` moves the rotation center, once."""
+    series = load_series(project)
+    if series_group(project) != "reconstruct":
+        return series
+    offset = store.load(project, "reconstruct", "result", Reconstruction).center_offset
+    return replace(series, center=np.round(moved(series, -offset).center, _DIGITS))
+
+
 def series_group(project: Path) -> str:
     """Group of a project that holds its images: `reconstruct`, or `refine` where atoms met images of a file."""
     refined = "refine" in store.groups(project) and store.load_json(project, "refine").get("with_series")
@@ -129,7 +165,11 @@ def series_group(project: Path) -> str:
 
 def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, bool]:
     """Atoms, images to refine them against, the step of a project that they are from, whether to keep the images."""
-    before = step_before(source, "refine") if store.is_project(source) else ""
+    before = step_before(source, "refine") if _is_project(source, "atoms") else ""
+    if before:
+        _refuse(step, source, step.read, set(config.ReadSettings.model_fields))
+    if before and step.settings.images is None:
+        _refuse(step, source, step.settings, {"angles", "pixel_size"})
     if step.settings.images is None:
         if not before:
             raise InputError(f"{source}: is no project; give the images its atoms are refined against with --images")
@@ -160,27 +200,43 @@ def notes_on_refining(series: TiltSeries) -> tuple[str, ...]:
 def _images(step: Step) -> TiltSeries:
     """Images that `refine` is given beside the atoms."""
     images, angles, size = step.settings.images, step.settings.angles, step.settings.pixel_size
-    series, notes = read_tilt_series(images, ImagesSettings(angles=angles, pixel_size=size))
+    with _in_words_of(step.verb, "images", has=("--angles", "--pixel-size")):
+        series, notes = read_tilt_series(images, ImagesSettings(angles=angles, pixel_size=size))
     step.inputs += [images, angles]
     step.warn(*notes)
     return series
 
 
+@contextlib.contextmanager
+def _in_words_of(verb: str, what: str, *, has: Collection[str]) -> Iterator[None]:
+    """What is wrong with a file, without the advice to take options of reading that a verb does not have."""
+    try:
+        yield
+    except InputError as error:
+        problem, _, advice = _ANY_SIZE.sub("", str(error)).rpartition("; ")
+        if set(_FLAG.findall(advice)) - set(has):
+            advice = f"`{verb}` cannot be told which: save the {what} alone, as they are to be read, e.g. as .npy"
+        raise InputError(f"{problem}; {advice}" if problem else advice) from error
+
+
 def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | None, str]:
     """What is classified: candidates, the volume unless their heights were fitted, and their step, if of a project."""
     settings = step.settings
-    if store.is_project(source):
+    if _is_project(source, "candidates"):
         if settings.volume is not None:
             raise InputError(f"{source}: a project holds its volume; leave out --volume")
+        _refuse(step, source, settings, {"voxel_size"})
         before = step_before(source, "classify")
-        volume = store.load(source, volume_group(source), "volume", Volume) if before == "trace" else None
+        fitted = "refine" in store.lineage(source, before)
+        volume = None if fitted else store.load(source, volume_group(source), "volume", Volume)
         return atoms_of(source, before), volume, before
     if settings.volume is None:
         raise InputError(f"{source}: is no project; give the volume that its atoms were traced in with --volume")
     step.need_output("the project to write, e.g. run.h5")
     # elements and units that the file may claim are what is to be found
     candidates = load_structures(source)[0]
-    volume, notes = read_volume(settings.volume, config.VolumeSettings(voxel_size=settings.voxel_size))
+    with _in_words_of(step.verb, "volume", has=("--voxel-size",)):
+        volume, notes = read_volume(settings.volume, config.VolumeSettings(voxel_size=settings.voxel_size))
     step.inputs += [source, settings.volume]
     positions, reading = in_frame_of(volume, candidates.positions)
     atoms = Atoms("X" * len(candidates), positions=positions)
@@ -189,25 +245,32 @@ def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | Non
 
 
 def notes_on_noise(source: Path, before: str, n_rejected: int) -> tuple[str, ...]:
-    """How many maxima of noise may be among the candidates of `trace` where `classify` tells none from the atoms."""
+    """How many candidates of `trace` may be noise, where `classify` tells none from the atoms: those of its height."""
     if before != "trace" or n_rejected:
         return ()
     traced = store.load(source, "trace", "result", Trace)
-    expected = float(traced.n_noise[0])
-    if expected < _NOISY * traced.n_atoms:
+    clean = traced.levels >= traced.noise_threshold
+    as_low = traced.n_atoms - int(traced.n_above[clean].max(initial=0))
+    if as_low < _NOISY * traced.n_atoms:
         return ()
     return (
-        f"noise is expected to make about {expected:.0f} such maxima, which are not told from the faintest atoms; "
-        "`refine` drops what the images do not need",
+        f"{as_low} candidates are as low as maxima of noise, which are not told from the faintest atoms; `refine` "
+        "drops what the images do not need",
     )
 
 
 def step_before(project: Path, verb: str) -> str:
-    """Step whose atoms `classify` or `refine` takes: the other of the two if that came first, else `trace`."""
+    """Step whose atoms `classify` or `refine` takes: the other of the two if that was first, or `trace`; corrected."""
     other = _OTHER[verb]
-    if other in store.groups(project) and store.load_json(project, other)["from"] in ("trace", ""):
-        return other
-    return "trace"
+    came_first = other in store.groups(project) and verb not in store.lineage(project, other)
+    before = other if came_first else "trace"
+    return "edit" if _corrected_step(project) == before else before
+
+
+def _corrected_step(project: Path) -> str:
+    """Step whose atoms were corrected by hand; none where nothing was."""
+    edited = store.load_json(project, "edit") if "edit" in store.groups(project) else {}
+    return str(edited["from"]) if edited.get("edits") else ""
 
 
 def atoms_of(project: Path, verb: str) -> Atoms:
@@ -216,9 +279,9 @@ def atoms_of(project: Path, verb: str) -> Atoms:
 
 
 def step_edited(project: Path) -> str:
-    """Step whose atoms `edit` corrects: the last one, but for `edit` itself, so that corrections do not add up."""
+    """Step whose atoms `edit` corrects: the same as before, so that corrections do not add up, else the last one."""
     last = last_step(project)
-    return str(store.load_json(project, last)["from"]) if last == "edit" else last
+    return _corrected_step(project) or (str(store.load_json(project, last)["from"]) if last == "edit" else last)
 
 
 def edits_of(step: Step) -> tuple[tuple[Edit, ...], str]:
@@ -240,12 +303,14 @@ def min_distance_of(project: Path) -> float:
 
 def chain_of(step: Step, project: Path, atoms: Atoms) -> Chain:
     """Settings of the steps that led to the atoms of a project, in their order; the usual ones of steps not in it."""
-    last, steps = last_step(project), []
-    while last not in ("trace", ""):
-        steps += [] if last == "edit" else [settings_of(project, last)]
-        last = str(store.load_json(project, last)["from"])
+    made_by = store.lineage(project, last_step(project))
+    steps = [settings_of(project, verb) for verb in made_by if verb in _OTHER]
     species = tuple(chemical_symbols[z] for z in np.unique(atoms.numbers) if z)
-    if not last and species and not any(isinstance(settings, config.ClassifySettings) for settings in steps):
+    if (
+        "trace" not in made_by
+        and species
+        and not any(isinstance(settings, config.ClassifySettings) for settings in steps)
+    ):
         steps.append(config.ClassifySettings(species=species))
     have = store.groups(project)
     absent = [verb for verb in _FIRST if verb not in have]
@@ -254,13 +319,18 @@ def chain_of(step: Step, project: Path, atoms: Atoms) -> Chain:
     first: dict[str, Any] = {
         verb: config.VERBS[verb]() if verb in absent else settings_of(project, verb) for verb in _FIRST
     }
+    if first["reconstruct"].center_offset is not None:  # the images of the project have it already
+        first["reconstruct"] = first["reconstruct"].model_copy(update={"center_offset": 0.0})
     return Chain(**first, steps=tuple(reversed(steps)))
 
 
 def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     """What `verify` compares: model, known model, images, chain and support; and the project to write to, if any."""
+    project_given = _is_project(source, "atoms")
+    if project_given and step.settings.truth is None:
+        _refuse(step, source, step.read, set(config.ReadSettings.model_fields))
     truth = None if step.settings.truth is None else read_foreign(step, step.settings.truth)
-    if not store.is_project(source):
+    if not project_given:
         atoms = read_foreign(step, source)
         return {"atoms": atoms, "truth": truth}, step.output
     project = step.output or source
@@ -269,6 +339,8 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     case: Records = {"atoms": atoms, "truth": truth}
     if "reconstruct" in have or series_group(source) == "refine":
         case["series"] = load_series(source)
+        if "refine" in have:
+            case["refinement"] = store.load(source, "refine", "result", Refinement)
         if truth is None:
             case["chain"] = chain_of(step, source, atoms)
             made = "reconstruct" in have

@@ -144,8 +144,9 @@ def trace_keys(result: Trace) -> dict[str, Any]:
 
 def trace_lines(result: Trace) -> list[str]:
     """The summary of `trace`."""
+    two = f" ({result.n_split:,} of them two atoms each)" if result.n_split else ""
     return [
-        f"{result.n_atoms:,} candidates of {result.n_candidates:,} maxima above {result.threshold:.3g}",
+        f"{result.n_atoms:,} candidates from {result.n_candidates:,} maxima{two} above {result.threshold:.3g}",
         f"no two nearer than {result.min_distance:g} Å; {result.n_closer:,} more at 0.8 of that distance",
         f"above {result.noise_threshold:.3g} at most 1 % of them can be noise: {_number_above(result):,}",
     ]
@@ -189,26 +190,36 @@ def workload_line(data: dict[str, Any]) -> str:
 
 def refine_keys(atoms: Atoms, result: Refinement) -> dict[str, Any]:
     """Keys of `refine`."""
+    from aet2dft.atoms import composition
+
     names = ("r_factor_before", "r_factor_after", "r_free", "rms_shift", "n_added", "n_dropped", "widths")
-    return {"n_atoms": len(atoms)} | {name: getattr(result, name) for name in names}
+    told = {name: getattr(result, name) for name in (*names, "composition_before", "n_species_changed")}
+    return {"n_atoms": len(atoms), "composition": composition(atoms)} | told
 
 
 def refine_lines(atoms: Atoms, result: Refinement) -> list[str]:
     """The summary of `refine`."""
+    from aet2dft.atoms import composition
+
     sigma = np.sqrt(np.square(atoms.arrays["position_sigma"]).sum(axis=1))
+    before, after = (
+        ", ".join(f"{n:,} {symbol}" for symbol, n in counts.items())
+        for counts in (result.composition_before, composition(atoms))
+    )
+    changed = f"; {result.n_species_changed:,} became another species" if result.n_species_changed else ""
     return [
         f"R factor {format_r(result.r_factor_before)} -> {format_r(result.r_factor_after)}; "
         f"moved by {result.rms_shift:.3f} Å",
-        f"{len(atoms):,} atoms: {result.n_added:,} added, {result.n_dropped:,} dropped",
+        f"{len(atoms):,} atoms: {result.n_added:,} added, {result.n_dropped:,} dropped; {before} -> {after}{changed}",
         f"median standard error of a position {100 * np.median(sigma):.1f} pm",
     ]
 
 
 def edit_keys(atoms: Atoms, result: EditLog) -> dict[str, Any]:
     """Keys of `edit`."""
-    symbols, counts = np.unique(np.asarray(atoms.symbols, dtype=np.str_), return_counts=True)
-    composition = dict(zip(symbols.tolist(), counts.tolist(), strict=True))
-    return {"n_atoms": len(atoms), "composition": composition, **result.counts, "changes": result.changes}
+    from aet2dft.atoms import composition
+
+    return {"n_atoms": len(atoms), "composition": composition(atoms), **result.counts, "changes": result.changes}
 
 
 def edit_lines(atoms: Atoms, result: EditLog) -> list[str]:

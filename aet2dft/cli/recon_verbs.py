@@ -68,6 +68,7 @@ def trace(step: Step, source: Density) -> Outcome:
 
     from aet2dft.cli.recon_projects import results, volume_and_project, volume_group
     from aet2dft.cli.recon_summaries import trace_keys, trace_lines
+    from aet2dft.recon.atoms.levels import cleared
     from aet2dft.recon.atoms.peaks import Trace
     from aet2dft.recon.atoms.peaks import trace as find
 
@@ -75,10 +76,12 @@ def trace(step: Step, source: Density) -> Outcome:
     if step.dry_run:
         return Outcome(data={}, lines=[f"maxima of {volume.values.shape} voxels"], output=project, source=source)
     with_volume = project != source or volume_group(source) == "trace"
+    smoothing = step.settings.smoothing
 
     def run() -> dict[str, Any]:
         atoms, result = find(volume, step.settings)
-        return {"atoms": atoms, "result": result} | ({"volume": volume} if with_volume else {})
+        # the next steps see the volume in which the heights were measured
+        return {"atoms": atoms, "result": result} | ({"volume": cleared(volume, smoothing)[0]} if with_volume else {})
 
     kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Trace}
     found = results(step, project, volume.digest, kinds, run, with_volume=with_volume)
@@ -108,7 +111,7 @@ def classify(step: Step, source: Model) -> Outcome:
 
     kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Classification}
     model = digest(atoms) if volume is None else f"{digest(atoms)} {volume.digest}"
-    found = results(step, project, model, kinds, run, keep=(before,), **{"from": before})
+    found = results(step, project, model, kinds, run, **{"from": before})
     return Outcome(
         data=classify_keys(found["result"]), lines=classify_lines(found["result"]), output=project, source=source
     )
@@ -151,7 +154,7 @@ def refine(step: Step, source: Model) -> Outcome:
 
     kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Refinement}
     model = f"{digest(atoms)} {series.digest}"
-    found = results(step, project, model, kinds, run, keep=(before,), with_series=with_series, **{"from": before})
+    found = results(step, project, model, kinds, run, with_series=with_series, **{"from": before})
     return Outcome(
         data=refine_keys(found["atoms"], found["result"]),
         lines=refine_lines(found["atoms"], found["result"]),
@@ -179,7 +182,7 @@ def edit(step: Step, source: Project) -> Outcome:
         kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": EditLog}
         model = f"{digest(atoms)} {file}"
         extra = {"from": before, "edits": log.changes}
-        records = results(step, project, model, kinds, lambda: records, keep=(before,), **extra)
+        records = results(step, project, model, kinds, lambda: records, **extra)
     return Outcome(data=edit_keys(**records), lines=edit_lines(**records), output=project, source=source)
 
 

@@ -68,7 +68,7 @@ def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
     from aet2dft import store
     from aet2dft.cli.projects import model_for_inputs, note_decks, same_decks
     from aet2dft.cli.summaries import inputs_keys, inputs_lines
-    from aet2dft.dft_inputs.decks import Manifest, write
+    from aet2dft.dft_inputs.decks import Manifest, write_decks
     from aet2dft.dft_inputs.input_sets import inputs as build
 
     directory = step.need_output("the folder to write the decks to")
@@ -83,7 +83,7 @@ def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
             step.warn(*deck_set.warnings)
             content = deck_set.manifest()
             if not step.dry_run:
-                write(directory, deck_set, overwrite=step.overwrite)
+                write_decks(directory, deck_set, overwrite=step.overwrite)
         if project and not step.dry_run:
             note_decks(step, source, directory)
     data = inputs_keys(content, directory)

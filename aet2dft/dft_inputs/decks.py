@@ -216,7 +216,7 @@ class Manifest:
         return cls(directory=directory, content=content)
 
 
-def write(directory: Path, deck_set: DeckSet, *, overwrite: bool = False) -> Path:
+def write_decks(directory: Path, deck_set: DeckSet, *, overwrite: bool = False) -> Path:
     """Write a deck set; returns the path of its manifest.
 
     Parameters

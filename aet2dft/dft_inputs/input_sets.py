@@ -60,7 +60,7 @@ def inputs(
     Returns
     -------
     DeckSet
-        Everything as data; `aet2dft.dft_inputs.decks.write` puts it on disk.
+        Everything as data; `aet2dft.dft_inputs.decks.write_decks` puts it on disk.
 
     Raises
     ------

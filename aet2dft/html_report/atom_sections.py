@@ -13,7 +13,7 @@ from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
 from aet2dft.html_report.residuals import Residuals, residual_picture
 from aet2dft.html_report.volume_section import slices_picture
-from aet2dft.recon.atoms.atom_rounds import Changes
+from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.atoms.image_poses import rotation_matrices
 from aet2dft.recon.atoms.peaks import Trace
@@ -30,14 +30,15 @@ MAX_ROWS = 60
 
 def trace_section(result: Trace, foreign: Volume | None, atoms: Atoms | None, warnings: tuple[str, ...]) -> Section:
     """What `trace` found; the slices are shown here where the volume came from elsewhere."""
+    two = f"; {result.n_split:,} of the maxima are two atoms each" if result.n_split else ""
     return Section(
         id="trace",
         title="From the volume to candidates",
         text=(
             f"Of {result.n_candidates:,} maxima of the smoothed volume above {result.threshold:.3g} (strong ones are "
             f"{result.strong:.3g} high), {result.n_atoms:,} are candidates: none is within {result.min_distance:g} Å "
-            f"of a stronger one. At 0.8 of that distance {result.n_closer:,} more would have stayed; where that is "
-            "many, look at the slices before trusting the number of atoms."
+            f"of a stronger one{two}. At 0.8 of that distance {result.n_closer:,} more would have stayed; where that "
+            "is many, look at the slices before trusting the number of atoms."
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
         pictures=() if foreign is None else (slices_picture(foreign, atoms),),
@@ -47,10 +48,24 @@ def trace_section(result: Trace, foreign: Volume | None, atoms: Atoms | None, wa
 
 def _by_level(result: Trace) -> Table:
     """How the number of candidates depends on the threshold."""
-    counts = zip(result.levels, result.n_above, result.n_noise, strict=True)
+    most = noise_at_most(result.n_above, result.n_noise)
+    counts = zip(result.levels, result.n_above, most, strict=True)
     rows = tuple((f"{level:.3g}", f"{found:,}", f"{noise:,.1f}") for level, found, noise in counts)
-    header = ("threshold", "candidates", "maxima that noise is expected to make")
+    header = ("threshold", "candidates", "of them noise, at most")
     return Table(title="Other thresholds", header=header, rows=rows)
+
+
+def noise_at_most(n_above: NDArray[np.int64], n_noise: NDArray[np.float64]) -> list[float]:
+    """Candidates above each of rising levels that may be noise: all up to a higher one, and what noise makes there.
+
+    Parameters
+    ----------
+    n_above : ndarray, shape (k,)
+        Candidates above each level.
+    n_noise : ndarray, shape (k,)
+        Maxima that noise alone makes above it.
+    """
+    return [float(min(n - n_above[i:] + n_noise[i:])) for i, n in enumerate(n_above)]
 
 
 def _rejected_maxima(result: Trace) -> tuple[Table, ...]:
@@ -101,7 +116,7 @@ def _populations(result: Classification) -> Table:
     )
     listed = ", ".join(f"{k}: {number(value, 0)}" for k, value in sorted(result.information.items()))
     header = ("class", "mean", "standard deviation", "share of the candidates")
-    note = f"Bayes' information criterion by the number of populations (lowest is best): {listed}."
+    note = f"Bayes' information criterion by the number of populations (lowest is best): {listed}. {result.choice}"
     return Table(title="Populations", header=header, rows=rows, note=note)
 
 
@@ -196,6 +211,7 @@ def _change_table(changes: Changes) -> list[Table]:
     rows = tuple(
         (
             str(changes.actions[k]),
+            str(changes.reasons[k]),
             str(int(changes.rounds[k])),
             *(number(float(value)) for value in changes.positions[k]),
             f"{changes.heights[k]:.3g}",
@@ -206,7 +222,7 @@ def _change_table(changes: Changes) -> list[Table]:
         for k in weakest
     )
     evidence = ("ln of the odds", "fall of χ²/2 with it", "images better with it")
-    header = ("change", "round", "x (Å)", "y (Å)", "z (Å)", "height", *evidence)
+    header = ("change", "by", "round", "x (Å)", "y (Å)", "z (Å)", "height", *evidence)
     shown = f"The {MAX_ROWS} of {n:,} with the weakest evidence." if n > MAX_ROWS else "Weakest evidence first."
     return [Table(title="Atoms added and dropped", header=header, rows=rows, note=shown, folded=n > 12)]
 

@@ -10,6 +10,7 @@ from aet2dft.atoms import neighbor_distances
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.html_report.tomography import Fit, Tomography, last_fit
 from aet2dft.recon.atoms.refinement import BAD_IMAGE
+from aet2dft.recon.images.noise import unexplained
 from aet2dft.recon.verification.round_trip import Verification
 
 LIMITS = {
@@ -33,11 +34,6 @@ def image_gates(tomography: Tomography, atoms: Atoms | None) -> tuple[Gate, ...]
     if tomography.min_distance is not None and atoms is not None and len(atoms) > 1:
         found.append(_bonds(atoms, tomography.min_distance))
     return tuple(found)
-
-
-def unexplained(r_factor: float, noise: float) -> float:
-    """Part of an R factor that noise does not explain; deviations that know nothing of each other add in squares."""
-    return float(np.sqrt(max(0.0, r_factor**2 - noise**2)))
 
 
 def _fit(fit: Fit) -> list[Gate]:

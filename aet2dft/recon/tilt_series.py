@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ class TiltSeries:
         _freeze(self, "rotations", np.float64, (n, 3, 3))
         _freeze(self, "tilt_angles", np.float64, (n,))
         _freeze(self, "center", np.float64, (n, 2))
+        _check_size("a pixel", self.pixel_size)
+        _check_finite(self.projections)
 
     @classmethod
     def from_angles(
@@ -126,6 +129,7 @@ class Volume:
             raise InputError(f"an array of shape {self.values.shape} is no volume; give three axes with values")
         _freeze(self, "values", np.float32, self.values.shape)
         _freeze(self, "origin", np.float64, (3,))
+        _check_size("a voxel", self.voxel_size)
 
     @property
     def center(self) -> NDArray[np.float64]:
@@ -153,6 +157,20 @@ def _digest(record: TiltSeries | Volume) -> str:
         if isinstance(value, (np.ndarray, float)):
             content.update(np.ascontiguousarray(value).tobytes())
     return content.hexdigest()
+
+
+def _check_size(what: str, size: float) -> None:
+    if not (math.isfinite(size) and size > 0):
+        raise InputError(f"{what} of {size} Å is no size; give its edge in Å")
+
+
+def _check_finite(images: NDArray[np.float32]) -> None:
+    # a sum is NaN or infinite where a value is, and makes no copy; that of huge values is looked at again
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = float(images.sum(dtype=np.float64))
+    if not math.isfinite(total) and not np.isfinite(images).all():
+        bad = np.argwhere(~np.isfinite(images))
+        raise InputError(f"{len(bad)} pixels are NaN or infinite (first: {tuple(bad[0].tolist())}); mend the images")
 
 
 def _freeze(record: TiltSeries | Volume, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> None:

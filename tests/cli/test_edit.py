@@ -80,3 +80,18 @@ def test_a_dry_run_checks_the_lines_and_writes_nothing(traced):
     before = traced.read_bytes()
     assert done("edit", traced, "--apply", edits(traced, "remove,5"), "--dry-run")["remove"] == 1
     assert traced.read_bytes() == before
+
+
+def test_atoms_that_were_corrected_first_are_what_classify_takes_and_the_log_stays(traced, tmp_path):
+    project = tmp_path / "run.h5"
+    done("trace", traced.parent / "volume.npy", "--voxel-size", VOXEL, "-o", project)
+    done("edit", project, "--apply", edits(project, "remove,3", "remove,5"))
+    assert sum(done("classify", project, "--species", "Fe,Pt")["composition"].values()) == N - 2
+    assert store.lineage(project, store.last_step(project)) == ["classify", "edit", "trace"]
+    assert len(store.load_json(project, "edit")["edits"]) == 2
+    again = done("edit", project, "--apply", edits(project, "remove,7"), "--overwrite")
+    assert any("gone: classify" in text for text in again["warnings"])
+    assert again["n_atoms"] == N - 1
+    done("edit", project, "--overwrite")
+    assert sum(done("classify", project, "--species", "Fe,Pt")["composition"].values()) == N
+    assert store.lineage(project, store.last_step(project)) == ["classify", "trace"]

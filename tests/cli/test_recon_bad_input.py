@@ -133,7 +133,7 @@ def test_a_support_without_the_object_is_refused(where, named, sound, series, tm
 def test_memory_that_does_not_suffice_is_said_before_anything_is_written(sound, series, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 1e5)
     sentence = refused(*series(sound), code=4)
-    assert "GB are free" in sentence
+    assert "are free" in sentence
     assert "run.h5" not in files(tmp_path)
 
 
@@ -207,5 +207,13 @@ def test_foreign_atoms_need_angles_and_a_pixel_size_of_their_images(piece, sound
     angles = ("--angles", tmp_path / "angles.txt")
     assert "--angles" in refused(*words, "--pixel-size", PIXEL)
     assert "--pixel-size" in refused(*words, *angles)
-    assert "0.372 Å" in refused(*words, *angles, "--pixel-size", 0.0372)
+    size = refused(*words, *angles, "--pixel-size", 0.0372)
+    assert "0.372 Å" in size
+    assert "--any-pixel-size" not in size
+    np.savez(tmp_path / "two.npz", first=sound, second=sound)
+    given = ("--images", tmp_path / "two.npz", *angles, "--pixel-size", PIXEL, "-o", tmp_path / "run.h5")
+    several = refused("refine", tmp_path / "atoms.xyz", *given)
+    assert "first, second may all be the images" in several
+    assert "--variable" not in several
+    assert "save the images alone" in several
     assert "run.h5" not in files(tmp_path)

@@ -100,3 +100,11 @@ def test_a_dry_run_tells_memory_disk_and_time_and_writes_nothing(folder):
     assert 1 < found["predicted_memory_mb"] < 100
     assert found["predicted_disk_mb"] > N**3 * 4e-6
     assert not list(folder.glob("dry.h5*"))
+
+
+@pytest.mark.slow
+def test_the_peak_of_the_process_is_predicted(folder):
+    _, told = command(folder, "dry.h5", "--dry-run")
+    _, found = command(folder, "peak.h5")
+    # the program itself is most of it
+    assert found["peak_memory_mb"] == pytest.approx(told["predicted_peak_memory_mb"], rel=0.15)

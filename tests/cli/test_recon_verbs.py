@@ -3,19 +3,23 @@
 Truth: a piece of the measured particle and its simulated images.
 """
 
+from types import SimpleNamespace
+
 import h5py
 import mrcfile
 import numpy as np
 import pytest
 import tifffile
+from ase import Atoms
 from ase.io import read, write
 from commands import ALWAYS, aet2dft, done, refused
 from numpy.testing import assert_allclose
 from scipy.io import savemat
 
 from aet2dft import store
-from aet2dft.cli.recon_projects import notes_on_refining
+from aet2dft.cli.recon_projects import chain_of, notes_on_refining
 from aet2dft.config import ImagesSettings
+from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.atoms.simulate import Noise, simulate
 from aet2dft.recon.images.conventions import ConventionCheck
 from aet2dft.recon.images.readers import read_tilt_series
@@ -67,6 +71,21 @@ def test_five_commands_lead_from_images_to_the_atoms(chain, folder):
     assert found["n_matched"] + found["n_missed"] == sum(found["profile"]["n_atoms"])
 
 
+def test_shifts_and_turns_that_refine_fitted_are_those_of_verify_and_of_a_table(chain, folder, tmp_path):
+    project = tmp_path / "run.h5"
+    project.write_bytes(chain[0].read_bytes())
+    said = done("refine", project, "--rounds", 0, "--iterations", 1, "--fit-geometry", "--held-out", 0, "--overwrite")
+    truth = ("--truth", folder / "truth.xyz")
+    assert done("verify", project, *truth)["r_factor"] == pytest.approx(said["r_factor_after"], rel=0.01)
+    assert done("export", project, tmp_path / "tables", "--what", "tables")["files"]
+    poses = np.genfromtxt(tmp_path / "tables" / "poses.csv", delimiter=",", names=True)
+    fitted = store.load(project, "refine", "result", Refinement)
+    assert np.abs(poses["theta"] - TILTS).max() > 1e-3
+    assert_allclose(poses["center_row"] - poses["shift_row"], 24.0, atol=0.2)
+    assert_allclose(poses["shift_column"], fitted.shifts[:, 1])
+    assert_allclose(poses["r_factor"], fitted.r_factor_per_image)
+
+
 def test_a_support_of_the_user_is_that_of_the_verification_too(folder, tmp_path):
     project, support = tmp_path / "run.h5", np.zeros((48, 48, 44), dtype=np.uint8)
     support[4:44, 4:44] = 1
@@ -94,7 +113,8 @@ def test_noise_among_the_candidates_is_told_where_no_class_of_its_own_holds_it(t
     assert not any("noise" in text for text in alone["warnings"])
     both = done("classify", project, "--species", "Fe,Pt", "--overwrite")
     assert both["n_rejected"] == 0
-    assert any("noise is expected" in text for text in both["warnings"])
+    said = [int(text.split()[0]) for text in both["warnings"] if "as low as maxima of noise" in text]
+    assert said == pytest.approx([alone["n_rejected"]], rel=0.3)
 
 
 def test_every_step_says_what_the_contract_wants(chain):
@@ -125,6 +145,20 @@ def test_the_project_holds_what_was_read_and_made(chain, folder):
     assert store.load(project, "reconstruct", "volume", Volume).voxel_size == PIXEL
     sources = [entry["path"] for entry in store.load_json(project, "reconstruct")["inputs"]]
     assert sources == [str(folder / name) for name in ("images.npy", "angles.txt")]
+
+
+def test_a_rotation_center_that_the_user_gives_is_taken_once(folder, tmp_path):
+    rolled, project = tmp_path / "rolled.npy", tmp_path / "run.h5"
+    np.save(rolled, np.roll(np.load(folder / "images.npy"), 5, axis=1))
+    given = ("--center-offset", 5, "--iterations", 4, "--held-out", 0, "--no-halves", "--no-check-conventions")
+    first = done("reconstruct", rolled, *images(folder)[1:], *given, "-o", project)
+    done("trace", project)
+    again = done("reconstruct", project, *given, "-o", tmp_path / "again.h5")
+    assert again["r_factor"] == first["r_factor"]
+    step = SimpleNamespace(warn=lambda *_: None)
+    chain = chain_of(step, project, store.load(project, "trace", "atoms", Atoms))
+    assert chain.reconstruct.center_offset == 0.0
+    assert store.load(project, "reconstruct", "series", TiltSeries).center[0, 0] == 29.0
 
 
 def test_order_goes_on_where_refine_ended(chain, tmp_path):
@@ -236,7 +270,7 @@ def test_atoms_of_somebody_else_are_refined_against_the_images(folder, tmp_path)
     assert done("edit", project, "--apply", tmp_path / "edits.csv")["n_atoms"] == len(foreign) - 1
     named = done("classify", project, "--species", "Fe,Pt")
     assert named["composition"].keys() == {"Fe", "Pt"}
-    assert done("order", project, "-o", tmp_path / "order.h5", "--surrogates", 2)["n_atoms"] == found["n_atoms"]
+    assert done("order", project, "-o", tmp_path / "order.h5", "--surrogates", 2)["n_atoms"] == len(foreign) - 1
 
 
 def test_atoms_of_a_file_need_images_and_those_of_a_project_have_theirs(chain, folder, tmp_path):
@@ -244,6 +278,28 @@ def test_atoms_of_a_file_need_images_and_those_of_a_project_have_theirs(chain, f
     stack, *options = images(folder)
     assert "needs -o" in refused("refine", folder / "truth.xyz", "--images", stack, *options, code=2)
     assert "leave out --images" in refused("refine", chain[0], "--images", stack, *options)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("reconstruct", "--exclude", "0,1", "--angles", "nosuch.txt", "--overwrite"), "--angles, --exclude say"),
+        (("trace", "--voxel-size", 0.9), "--voxel-size says"),
+        (("classify", "--voxel-size", 0.9), "--voxel-size says"),
+        (("refine", "--pixel-size", 3), "--pixel-size says"),
+        (("refine", "--variable", "x"), "--variable says"),
+        (("verify", "--species", "1=Fe"), "--species says"),
+    ],
+)
+def test_what_says_how_a_file_is_read_is_refused_beside_a_project(chain, words, named):
+    before = chain[0].read_bytes()
+    assert named in refused(words[0], chain[0], *words[1:], code=2)
+    assert chain[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", [*CHAIN, "edit", "verify", "info"])
+def test_a_project_that_is_not_there_is_called_so(verb, tmp_path):
+    assert "nofile.h5: no such file" in refused(verb, tmp_path / "nofile.h5")
 
 
 def test_the_convention_of_the_angles_is_checked_and_kept(chain, folder, tmp_path):

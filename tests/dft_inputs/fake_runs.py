@@ -13,7 +13,7 @@ from pathlib import Path
 from deck_examples import AXES, DATA, PSEUDOS, l10_cell
 
 from aet2dft.dft_inputs import espresso, vasp
-from aet2dft.dft_inputs.decks import DeckSet, Manifest, write
+from aet2dft.dft_inputs.decks import DeckSet, Manifest, write_decks
 from aet2dft.dft_inputs.job_status import assess
 from aet2dft.dft_inputs.protocol import load_protocol
 
@@ -46,7 +46,7 @@ def deck_folder(directory: Path, n_volumes: int = 1, *, code: str = "espresso", 
         kind="atoms", protocol=chosen, axes=("100", "001"), pseudopotentials=pseudos, volumes=tuple(volumes),
         decks=tuple(decks),
     )  # fmt: skip
-    write(directory, deck_set)
+    write_decks(directory, deck_set)
     return directory
 
 

@@ -15,7 +15,7 @@ import pytest
 from deck_examples import PSEUDOS, deck_set, espresso_decks, l10_cell, vasp_decks
 
 from aet2dft.dft_inputs import decks as decks_module
-from aet2dft.dft_inputs.decks import MANIFEST, DeckSet, Manifest, verify, write
+from aet2dft.dft_inputs.decks import MANIFEST, DeckSet, Manifest, verify, write_decks
 from aet2dft.dft_inputs.protocol import load_protocol
 from aet2dft.errors import InputError, ParseError, ResourceError
 
@@ -36,7 +36,7 @@ def changed() -> DeckSet:
 @pytest.fixture
 def written(tmp_path, example) -> Path:
     folder = tmp_path / "decks of FePt"
-    assert write(folder, example) == folder / MANIFEST
+    assert write_decks(folder, example) == folder / MANIFEST
     return folder
 
 
@@ -93,7 +93,7 @@ def test_pseudopotentials_are_written_unpacked(written):
 def test_the_same_decks_give_the_same_bytes(tmp_path, example):
     again = deck_set(espresso_decks(l10_cell()), MAE)
     for name, decks in (("one", example), ("two", again)):
-        write(tmp_path / name, decks)
+        write_decks(tmp_path / name, decks)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
     for name in files_of(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -113,7 +113,7 @@ def test_untouched_files_verify_and_touched_ones_are_named(written):
 
 def test_vasp_decks_are_written_without_pseudopotentials(tmp_path):
     protocol = load_protocol("mae", code="vasp")
-    write(tmp_path / "vasp", deck_set(vasp_decks(l10_cell()), protocol, pseudos=()))
+    write_decks(tmp_path / "vasp", deck_set(vasp_decks(l10_cell()), protocol, pseudos=()))
     assert verify(tmp_path / "vasp") == ()
     names = {path.name for path in (tmp_path / "vasp/volumes/v00000/scf").iterdir()}
     assert names == {"INCAR", "POSCAR", "KPOINTS", "POTCAR.spec", "run.sh"}
@@ -123,9 +123,9 @@ def test_vasp_decks_are_written_without_pseudopotentials(tmp_path):
 def test_decks_are_replaced_only_on_request(written, changed):
     before = (written / MANIFEST).read_bytes()
     with pytest.raises(InputError, match="--overwrite"):
-        write(written, changed)
+        write_decks(written, changed)
     assert (written / MANIFEST).read_bytes() == before
-    write(written, changed, overwrite=True)
+    write_decks(written, changed, overwrite=True)
     assert verify(written) == ()
     assert "degauss = 0.01" in (written / "volumes/v00000/scf/pw.in").read_text()
 
@@ -134,7 +134,7 @@ def test_outputs_of_different_decks_are_never_overwritten(written, changed):
     (written / "volumes/v00000/axis_100/pw.out").write_text("hours of work")
     before = {name: (written / name).read_bytes() for name in files_of(written)}
     with pytest.raises(InputError, match=r"outputs of different decks .*v00000/axis_100"):
-        write(written, changed, overwrite=True)
+        write_decks(written, changed, overwrite=True)
     assert {name: (written / name).read_bytes() for name in files_of(written)} == before
 
 
@@ -142,14 +142,14 @@ def test_outputs_of_a_volume_that_is_no_longer_there_are_not_overwritten(written
     (written / "volumes/v00000/scf/exit_status").write_text("0")
     empty = DeckSet(kind="sliding", protocol=MAE, axes=(), volumes=(), decks=())
     with pytest.raises(InputError, match="v00000/scf"):
-        write(written, empty, overwrite=True)
+        write_decks(written, empty, overwrite=True)
 
 
 def test_outputs_stay_when_their_decks_are_written_again(written, example):
     output = written / "volumes/v00000/scf/pw.out"
     output.write_text("hours of work")
     more = espresso_decks(l10_cell(), axes=((1, 0, 0), (0, 0, 1), (0, 1, 0)))
-    write(written, deck_set(more, MAE), overwrite=True)
+    write_decks(written, deck_set(more, MAE), overwrite=True)
     assert output.read_text() == "hours of work"
     assert verify(written) == ()
     assert len(Manifest.read(written).jobs) == 4
@@ -159,20 +159,20 @@ def test_outputs_made_with_another_pseudopotential_are_not_overwritten(written, 
     (written / "volumes/v00000/scf/pw.out").write_text("hours of work")
     (written / "pseudo/Fe.pbe-small.UPF").write_text("another file of the same name")
     with pytest.raises(InputError, match=r"pseudo/Fe\.pbe-small\.UPF"):
-        write(written, example, overwrite=True)
+        write_decks(written, example, overwrite=True)
 
 
 def test_volumes_that_are_gone_leave_no_folder_behind(written, example):
     other = replace(example, decks=example.decks[:1])
-    write(written, other, overwrite=True)
+    write_decks(written, other, overwrite=True)
     assert [path.name for path in (written / "volumes/v00000").iterdir()] == ["scf"]
 
 
 def test_a_half_overwritten_folder_can_be_overwritten_again(written, example):
     (written / MANIFEST).unlink()
     with pytest.raises(InputError, match="--overwrite"):
-        write(written, example)
-    write(written, example, overwrite=True)
+        write_decks(written, example)
+    write_decks(written, example, overwrite=True)
     assert verify(written) == ()
 
 
@@ -180,7 +180,7 @@ def test_other_files_in_the_folder_stay(tmp_path, example):
     folder = tmp_path / "decks"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
-    write(folder, example)
+    write_decks(folder, example)
     assert (folder / "notes.txt").read_text() == "mine"
     assert verify(folder) == ()
 
@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, example, monkeypatch, exist
     # the table comes after all decks and before the manifest
     monkeypatch.setattr(decks_module, "_csv_text", no_space)
     with pytest.raises(ResourceError, match="No space left on device") as caught:
-        write(folder, example)
+        write_decks(folder, example)
     assert caught.value.exit_code == 4
     assert list(tmp_path.rglob("*")) == ([folder] if exists else [])
 
@@ -205,15 +205,15 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, example, monkeypatch, exist
 def test_a_place_that_cannot_be_written_is_a_lack_of_resources(tmp_path, example):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="another folder"):
-        write(tmp_path / "file" / "decks", example)
+        write_decks(tmp_path / "file" / "decks", example)
     with pytest.raises(InputError, match="is a file"):
-        write(tmp_path / "file", example)
+        write_decks(tmp_path / "file", example)
 
 
 def test_volumes_of_one_name_are_refused_before_anything_is_written(tmp_path, example):
     twice = replace(example, volumes=example.volumes * 2)
     with pytest.raises(InputError, match="twice"):
-        write(tmp_path / "decks", twice)
+        write_decks(tmp_path / "decks", twice)
     assert not (tmp_path / "decks").exists()
 
 

@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from aet2dft.dft_inputs import espresso
-from aet2dft.dft_inputs.decks import write
+from aet2dft.dft_inputs.decks import write_decks
 from aet2dft.dft_inputs.directions import unit_vector
 from aet2dft.dft_inputs.espresso_output import parse
 from aet2dft.dft_inputs.protocol import load_protocol
@@ -197,7 +197,7 @@ def test_the_written_decks_run_and_give_the_stored_anisotropy(tmp_path):
     volume = espresso_decks(l10_cell(), kmesh="4x4x3")
     protocol = load_protocol("mae", code="espresso", changes={"kmesh": "4x4x3"})
     folder = tmp_path / "with a space"
-    write(folder, deck_set(volume, protocol))
+    write_decks(folder, deck_set(volume, protocol))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for deck in volume.decks:
         subprocess.run(["sh", folder / "volumes" / deck.id / "run.sh"], check=True, env=environment, timeout=300)

@@ -17,7 +17,7 @@ from strategies import permuted
 
 import aet2dft
 from aet2dft.config import InputsSettings
-from aet2dft.dft_inputs.decks import Manifest, write
+from aet2dft.dft_inputs.decks import Manifest, write_decks
 from aet2dft.dft_inputs.input_sets import inputs, space_group
 from aet2dft.errors import InputError
 
@@ -72,7 +72,7 @@ def test_every_moment_that_is_asked_for_goes_to_its_own_atom(seed):
 
 def test_a_row_of_the_manifest_says_all_that_is_needed(tmp_path):
     atoms, _ = small_order()
-    write(tmp_path / "decks", inputs(atoms, settings=FEW, source={"path": "x.xyz", "digest": "d"}))
+    write_decks(tmp_path / "decks", inputs(atoms, settings=FEW, source={"path": "x.xyz", "digest": "d"}))
     manifest = Manifest.read(tmp_path / "decks").content
     keys = {"id", "status", "reason", "same_as", "same_sites", "origin", "size", "center", "site_ids", "permutation"}
     keys |= {"symbols", "labels", "cell", "offset", "k_mesh", "space_group", "n_vacancies", "moments", "strain"}

@@ -14,7 +14,7 @@ from small_particle import small_order
 
 from aet2dft.config import InputsSettings
 from aet2dft.dft_inputs.anisotropy import to_energy_density
-from aet2dft.dft_inputs.decks import Manifest, write
+from aet2dft.dft_inputs.decks import Manifest, write_decks
 from aet2dft.dft_inputs.input_sets import inputs
 from aet2dft.dft_inputs.results import collect, mae_axes
 from aet2dft.errors import InputError
@@ -23,7 +23,7 @@ FEW = InputsSettings(box=(6, 6, 7), limit=3)
 
 
 def decks_of(folder, **changes):
-    write(folder, inputs(small_order()[0], settings=FEW.model_copy(update=changes)))
+    write_decks(folder, inputs(small_order()[0], settings=FEW.model_copy(update=changes)))
     return folder
 
 
@@ -126,7 +126,9 @@ def test_degenerate_axes_have_no_easy_axis(tmp_path):
 
 def test_six_axes_in_a_plane_give_no_tensor_and_no_error(tmp_path):
     axes = ("100", "010", "110", "1-10", "120", "210")
-    write(tmp_path / "decks", inputs(small_order()[0], settings=FEW.model_copy(update={"axes": axes, "limit": 1})))
+    write_decks(
+        tmp_path / "decks", inputs(small_order()[0], settings=FEW.model_copy(update={"axes": axes, "limit": 1}))
+    )
     runs = collect(tmp_path / "decks")
     assert runs.counts["missing"] == 7
     assert np.isnan(runs.volumes.anisotropy).all()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from deck_examples import deck_set, espresso_decks, l10_cell, vasp_decks
 
-from aet2dft.dft_inputs.decks import write
+from aet2dft.dft_inputs.decks import write_decks
 from aet2dft.dft_inputs.protocol import load_protocol
 from aet2dft.dft_inputs.run_scripts import array_script, espresso_script, vasp_script
 
@@ -62,14 +62,14 @@ def machine(tmp_path):
 @pytest.fixture
 def espresso_folder(tmp_path):
     folder = tmp_path / "a folder"
-    write(folder, deck_set(espresso_decks(l10_cell()), load_protocol("mae", code="espresso")))
+    write_decks(folder, deck_set(espresso_decks(l10_cell()), load_protocol("mae", code="espresso")))
     return folder / "volumes/v00000"
 
 
 @pytest.fixture
 def vasp_folder(tmp_path):
     folder = tmp_path / "a folder"
-    write(folder, deck_set(vasp_decks(l10_cell()), load_protocol("mae", code="vasp"), pseudos=()))
+    write_decks(folder, deck_set(vasp_decks(l10_cell()), load_protocol("mae", code="vasp"), pseudos=()))
     return folder / "volumes/v00000"
 
 

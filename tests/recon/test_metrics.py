@@ -83,6 +83,12 @@ def test_unrelated_volumes_correlate_as_chance_does_and_noise_sets_the_resolutio
     assert 0.5 / 0.35 < halves.resolution() < halves.resolution(0.5) < 0.5 / 0.15
 
 
+def test_volumes_of_one_voxel_along_an_axis_have_no_shells_and_no_resolution():
+    found = fourier_shell_correlation(np.ones((8, 8, 1)), np.ones((8, 8, 1)), voxel_size=1.0)
+    assert not found.frequency.size
+    assert np.isnan(found.resolution())
+
+
 def test_volumes_of_different_shapes_are_refused():
     with pytest.raises(InputError, match="cannot be compared"):
         fourier_shell_correlation(np.ones((4, 4, 4)), np.ones((4, 4, 5)), voxel_size=1.0)

@@ -102,3 +102,19 @@ _VOLUMES = [(0.3, "a"), (0.3, "b"), (0.4, "a")]
 def test_what_is_no_volume_is_refused(values):
     with pytest.raises(InputError, match="no volume"):
         Volume(values=values, voxel_size=0.35, origin=np.zeros(3))
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, np.nan, np.inf])
+def test_pixels_and_voxels_have_a_size(size):
+    with pytest.raises(InputError, match="is no size"):
+        TiltSeries.from_angles(np.ones((2, 4, 4)), [0.0, 1.0], pixel_size=size)
+    with pytest.raises(InputError, match="is no size"):
+        Volume(values=np.ones((4, 4, 4)), voxel_size=size, origin=np.zeros(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_images_are_finite(value):
+    images = np.ones((2, 4, 5))
+    images[1, 2, 3] = value
+    with pytest.raises(InputError, match=r"1 pixels are NaN or infinite \(first: \(1, 2, 3\)\)"):
+        TiltSeries.from_angles(images, [0.0, 1.0], pixel_size=0.3)

@@ -20,8 +20,8 @@ _SECONDS = 10.0
 """Between two writes, at least."""
 _SHARE = 0.05
 """Part of the time that may go into writing."""
-_TRIAL = "trial_"
-"""How the names of what a trial said begin."""
+_TRIAL, _LOOKS, _MEMORY = "trial_", "looks_", "memory_"
+"""How names begin: of what a trial said, of what an unfinished one has seen, of what iterations go on from."""
 Arrays = dict[str, NDArray[Any]]
 T = TypeVar("T")
 
@@ -40,6 +40,18 @@ class Progress:
     """Sum over them of the square norm of the data."""
     memory: Memory
     """What the next block goes on from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looks:
+    """How far a trial is."""
+
+    iteration: NDArray[np.int64]
+    """(k,): iterations after which it was judged."""
+    r_free: NDArray[np.float64]
+    """(k,): R factor of the images that it leaves out."""
+    memory: Memory
+    """What it goes on from."""
 
 
 class Checkpoint:
@@ -70,6 +82,10 @@ class Checkpoint:
         """What to go on from; None: from the beginning."""
         return self._read(_progress)
 
+    def looks(self) -> Looks | None:
+        """Where a trial goes on; None: at its beginning."""
+        return self._read(_looks)
+
     def _read(self, take: Callable[[Arrays], T | None]) -> T | None:
         """Part of the file; None if there is no file, or not this part in it."""
         if not self._path.exists():
@@ -99,10 +115,15 @@ class Checkpoint:
 
     def save(self, progress: Progress) -> None:
         """Write how far the iterations are."""
+        self._save({name: getattr(progress, name) for name in ("block", "finished", "misfit", "norm")}, progress.memory)
+
+    def save_looks(self, looks: Looks) -> None:
+        """Write how far a trial is."""
+        self._save({f"{_LOOKS}{name}": getattr(looks, name) for name in ("iteration", "r_free")}, looks.memory)
+
+    def _save(self, arrays: Arrays, memory: Memory) -> None:
         begun = time.monotonic()
-        memory = {f"memory_{field.name}": getattr(progress.memory, field.name) for field in fields(Memory)}
-        done = {name: getattr(progress, name) for name in ("block", "finished", "misfit", "norm")}
-        self._write(done | memory)
+        self._write(arrays | {f"{_MEMORY}{field.name}": getattr(memory, field.name) for field in fields(Memory)})
         now = time.monotonic()
         self._due = now + max(_SECONDS, (now - begun) / _SHARE)
 
@@ -126,21 +147,30 @@ def _trial(content: Arrays) -> Arrays | None:
     return {name.removeprefix(_TRIAL): content[name] for name in names} if names else None
 
 
+def _looks(content: Arrays) -> Looks | None:
+    if f"{_LOOKS}iteration" not in content:
+        return None
+    return Looks(iteration=content[f"{_LOOKS}iteration"], r_free=content[f"{_LOOKS}r_free"], memory=_memory(content))
+
+
 def _progress(content: Arrays) -> Progress | None:
     if "block" not in content:
         return None
-    memory = Memory(
+    return Progress(
+        block=int(content["block"]),
+        finished=content["finished"],
+        misfit=content["misfit"],
+        norm=float(content["norm"]),
+        memory=_memory(content),
+    )
+
+
+def _memory(content: Arrays) -> Memory:
+    return Memory(
         iteration=int(content["memory_iteration"]),
         values=content["memory_values"],
         previous=content["memory_previous"],
         momentum=content["memory_momentum"],
         misfit=content["memory_misfit"],
         norm=float(content["memory_norm"]),
-    )
-    return Progress(
-        block=int(content["block"]),
-        finished=content["finished"],
-        misfit=content["misfit"],
-        norm=float(content["norm"]),
-        memory=memory,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.errors import ResourceError
+from aet2dft.memory import as_text
 
 _WRITTEN = 1 << 24
 """Bytes that are written at a time."""
@@ -43,6 +44,6 @@ def zeros(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.float32]:
             return np.asarray(np.memmap(file, dtype=np.float32, mode="r+", shape=shape))
     except OSError as error:
         raise ResourceError(
-            f"{folder}: the volume takes {size / 1e9:.2f} GB in a file there ({error.strerror}); free space, choose "
+            f"{folder}: the volume takes {as_text(size)} in a file there ({error.strerror}); free space, choose "
             "another place with -o, or leave out --memory-mapped"
         ) from error

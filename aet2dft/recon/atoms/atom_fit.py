@@ -31,8 +31,10 @@ _SHARPENING = 1.5
 """How much noise sharpens an atom that is fitted to it: rise of the logarithm of the likelihood per narrower width."""
 _LEVELS = 32
 """Classes of expected value in which the variance of the residuals is taken."""
-_PROBED = 2000
-"""Atoms, repeats of the noise included, over which the enlargement of the standard errors is averaged."""
+_PROBED, _MOST_PROBES = 2000, 50
+"""Atoms, repeats of the noise included, over which the enlargement of the standard errors is averaged; repeats."""
+_SOLVED = 1e-3
+"""Conjugate gradients end where what is left is this fraction of what was there at first."""
 _REWEIGHTED = 5
 """Fits of gain and offset, each weighted by the one before."""
 
@@ -62,9 +64,13 @@ class Calibration:
         """Variance (n, nx, ny) of the pixels."""
         return np.asarray(self.gain * np.maximum(self.signal(model), 0.0) + self.offset, dtype=np.float32)
 
+    def above_background(self, measured: Images) -> Images:
+        """Images (n, nx, ny) without their constants."""
+        return np.asarray(measured - self.background[:, None, None].astype(np.float32), dtype=np.float32)
+
     def r_factors(self, measured: Images, model: Images) -> Floats:
         """R factor (n,) of every image: sum of absolute residuals over that of the counts above the background."""
-        counts = measured - self.background[:, None, None]
+        counts = self.above_background(measured)
         total = np.abs(counts).sum(axis=(1, 2), dtype=np.float64)
         residual = np.abs(counts - self.signal(model)).sum(axis=(1, 2), dtype=np.float64)
         return np.asarray(residual / np.where(total > 0, total, 1.0))
@@ -118,7 +124,7 @@ def calibrate(measured: Images, model: Images) -> Calibration:
     scale = (centered * measured).sum(axis=(1, 2), dtype=np.float64) / np.where(power > 0, power, 1.0)
     scale = np.where(scale > 0, scale, 1.0)
     start = Calibration(scale=scale, background=mean - scale * mean_model, gain=1.0, offset=1.0)
-    gain, offset = _noise(measured - start.background[:, None, None], start.signal(model))
+    gain, offset = _noise(start.above_background(measured), start.signal(model))
     return replace(start, gain=gain, offset=offset)
 
 
@@ -274,7 +280,7 @@ def standard_errors(problem: Problem, atoms: GaussianAtoms, variance: Images, *,
     atoms = replace(atoms, heights=expected_heights(problem, atoms))
     alone = _alone_errors(problem, atoms) ** 2
     rng = np.random.default_rng(seed)
-    n_probes = max(1, int(np.ceil(_PROBED / len(alone))))
+    n_probes = probes(len(alone))
     total = np.zeros_like(alone)
     for _ in range(n_probes):
         noise = np.sqrt(variance) * rng.standard_normal(variance.shape, dtype=np.float32)
@@ -283,6 +289,11 @@ def standard_errors(problem: Problem, atoms: GaussianAtoms, variance: Images, *,
         members = atoms.kinds == kind
         alone[members] *= total[members].mean(axis=0) / n_probes
     return np.asarray(np.sqrt(alone))
+
+
+def probes(n_atoms: int) -> int:
+    """How often noise is fitted for the standard errors of so many atoms."""
+    return int(np.clip(np.ceil(_PROBED / max(n_atoms, 1)), 1, _MOST_PROBES))
 
 
 def expected_heights(problem: Problem, atoms: GaussianAtoms) -> Floats:
@@ -360,8 +371,9 @@ def _conjugate_gradients(product: Callable[[Floats], Floats], right: Floats, inv
     solution, residual = np.zeros_like(right), right
     direction = preconditioned = np.einsum("nij,nj->ni", inverse, residual)
     energy = (residual * preconditioned).sum()
+    enough = _SOLVED**2 * energy
     for _ in range(n_steps):
-        if energy <= 0:
+        if energy <= enough:
             break
         image = product(direction)
         length = energy / (direction * image).sum()

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import atom_fit
 from aet2dft.recon.atoms.atom_fit import Calibration, Problem
+from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.contacts import Contacts
-from aet2dft.recon.atoms.evidence import log_odds
+from aet2dft.recon.atoms.evidence import information, log_odds
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.atoms.image_poses import posed
 from aet2dft.recon.atoms.peaks import thinned
@@ -43,39 +44,6 @@ _LEAST_IMAGES = 10
 """With fewer images none is held out."""
 _CELL = 8.0
 """Pixels; atoms are sorted by cubes of this edge: neighbors in space are neighbors in memory."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Changes:
-    """Atoms that were added or dropped, in the order in which that happened."""
-
-    rounds: NDArray[np.intp]
-    """(m,): round after which it happened, from 0."""
-    actions: NDArray[np.str_]
-    """(m,): ``added`` or ``dropped``."""
-    positions: Floats
-    """(m, 3), Å: of an added one as it was found, of a dropped one as it was last fitted."""
-    heights: Floats
-    """(m,): the same."""
-    gains: Floats
-    """(m,): how much the atom, at its best height, lowers half the chi-square if all others stay."""
-    odds: Floats
-    """(m,): logarithm of the odds that the atom is real; one too near to a higher atom goes whatever they are."""
-    n_images: NDArray[np.intp]
-    """(m,): images that are explained better with the atom."""
-
-    @classmethod
-    def joined(cls, parts: list[Changes]) -> Changes:
-        """One record of several."""
-        return cls(
-            rounds=np.concatenate([np.zeros(0, np.intp), *(part.rounds for part in parts)]),
-            actions=np.concatenate([np.zeros(0, "U7"), *(part.actions for part in parts)]),
-            positions=np.concatenate([np.zeros((0, 3)), *(part.positions for part in parts)]),
-            heights=np.concatenate([np.zeros(0), *(part.heights for part in parts)]),
-            gains=np.concatenate([np.zeros(0), *(part.gains for part in parts)]),
-            odds=np.concatenate([np.zeros(0), *(part.odds for part in parts)]),
-            n_images=np.concatenate([np.zeros(0, np.intp), *(part.n_images for part in parts)]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,20 +216,34 @@ def pruned(model: Model, state: State, *, min_distance: float, last: bool) -> tu
     InputError
         If none would stay.
     """
-    costs = state.contacts.pairs(model.atoms).costs(model.atoms.heights)
-    odds = log_odds(state.problem, model.atoms, state.residual, costs=costs, min_distance=min_distance)
-    order = np.argsort(-model.atoms.heights, kind="stable")
+    odds = _odds(model, state, min_distance)
     false = odds < (0.0 if last else DOUBTFUL)
-    false[order] |= ~thinned(model.atoms.positions[order], DISTANCE * min_distance)
     if false.all():
         raise InputError(
             f"the images need none of the {len(false)} atoms: check pixel size, angles, contrast, and that positions "
             "are measured from the rotation center"
         )
-    stays = model.of(~false)
-    gone = model.atoms.of_atoms(false)
-    without = state.problem.target - images(state.problem.geometry, stays.atoms)
-    return replace(stays, atoms=_by_height(stays.atoms)), _changes("dropped", state, gone, odds[false], without)
+    return _without(model, state, false, _crowded(model, min_distance), odds)
+
+
+def apart(model: Model, state: State, *, min_distance: float) -> tuple[Model, Changes]:
+    """Without the atoms that are nearer to a higher one than two atoms of the particle are, whatever their odds.
+
+    What a model of Gaussians lacks, or one atom taken for two, looks in the images like an atom in between.
+
+    Parameters
+    ----------
+    model : Model
+        Atoms of the state.
+    state : State
+        How they were fitted.
+    min_distance : float
+        Pixels: least distance of two atoms.
+    """
+    places = information(state.problem, model.atoms, state.residual)
+    covariances = np.asarray(np.linalg.inv(places)[:, :3, :3], dtype=np.float64)
+    near = _crowded(model, min_distance) | state.contacts.false(model.atoms, covariances)
+    return _without(model, state, np.zeros_like(near), near, _odds(model, state, min_distance))
 
 
 def completed(
@@ -339,6 +321,32 @@ def _descended(
     return atoms, model, 0.0
 
 
+def _odds(model: Model, state: State, min_distance: float) -> Floats:
+    """Logarithm (N,) of the odds of the atoms, what their contacts cost included."""
+    costs = state.contacts.pairs(model.atoms).costs(model.atoms.heights)
+    return log_odds(state.problem, model.atoms, state.residual, costs=costs, min_distance=min_distance)
+
+
+def _crowded(model: Model, min_distance: float) -> NDArray[np.bool_]:
+    """Which atoms (N,) are nearer to a higher one than `DISTANCE` times the minimum distance."""
+    order = np.argsort(-model.atoms.heights, kind="stable")
+    near = np.zeros(len(order), dtype=np.bool_)
+    near[order] = ~thinned(model.atoms.positions[order], DISTANCE * min_distance)
+    return near
+
+
+def _without(
+    model: Model, state: State, false: NDArray[np.bool_], near: NDArray[np.bool_], odds: Floats
+) -> tuple[Model, Changes]:
+    """The model without atoms that are false by their odds, or too near to others; kinds follow the heights."""
+    goes = false | near
+    stays = model.of(~goes)
+    without = state.problem.target - images(state.problem.geometry, stays.atoms)
+    reasons = np.where(false, "odds", "distance")[goes]
+    dropped = _changes("dropped", state, model.atoms.of_atoms(goes), odds[goes], without, reasons)
+    return replace(stays, atoms=_by_height(stays.atoms)), dropped
+
+
 def _by_height(atoms: GaussianAtoms) -> GaussianAtoms:
     """The atoms with kinds that rise with their heights."""
     found = mixture(atoms.heights, len(atoms.widths))
@@ -354,12 +362,20 @@ def _r_free(data: Data, atoms: GaussianAtoms) -> float:
     return float(atom_fit.calibrate(measured, model).r_factors(measured, model).mean())
 
 
-def _changes(action: str, state: State, atoms: GaussianAtoms, odds: Floats, without: Images) -> Changes:
+def _changes(
+    action: str,
+    state: State,
+    atoms: GaussianAtoms,
+    odds: Floats,
+    without: Images,
+    reasons: NDArray[np.str_] | None = None,
+) -> Changes:
     """The record of atoms, with what each does to the residual images `without` them."""
     _, gains, n_images = atom_fit.alone(state.problem, atoms, without)
     return Changes(
         rounds=np.full(len(gains), state.round),
         actions=np.full(len(gains), action, dtype="U7"),
+        reasons=np.full(len(gains), "odds", dtype="U8") if reasons is None else reasons.astype("U8"),
         positions=atoms.positions,
         heights=atoms.heights,
         gains=gains,

@@ -5,8 +5,9 @@ Where the intensities come from, a volume or a fit to the images, makes no diffe
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -17,6 +18,7 @@ from aet2dft.atoms import known_symbol, require
 from aet2dft.config import ClassifySettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import _kernels_peaks as kernels
+from aet2dft.recon.atoms.assignments import EXPONENT, Assignment, distinct, named, numbered, unlikely
 from aet2dft.recon.atoms.populations import MOST_POPULATIONS, Mixture, best_mixture, fitted_again, mixture
 from aet2dft.recon.atoms.profiles import drawn, self_consistent
 from aet2dft.recon.tilt_series import Volume
@@ -27,19 +29,21 @@ RADIUS = 0.9
 """Å: radius of the spheres whose density is summed; smaller ones hold more noise, larger ones the neighbors' too."""
 CELL = 6.0
 """Å: candidates in a cube of this edge and its 26 neighbors tell how bright their surroundings are drawn."""
-FAINT = 0.6
-"""Non-atoms are a lowest population below this fraction of the next; nearer ones are one species in two halves."""
 UNEVEN = 3.0
 """No error is taken for more than this multiple of the median, or less than its inverse."""
 _FALLING = 0.5
 """Position errors of one fit fall with the height to the power of -1; to a lesser one than -0.5 they are of another."""
 _CLEAR = 4.0
 """Standard deviations between two means below which the species overlap: 2 % errors of each."""
+_DOUBTFUL = 2.0
+"""Standard deviations by which brightness may differ from what elements can be before that is said."""
 _PRIOR_NEIGHBORS = 5.0
 """Neighbors of the average brightness that every candidate is given besides its own."""
 _LEAST_GAIN = 0.1
 """Surroundings are not drawn fainter than this."""
 _ROUNDS = 20
+_MORE = 2
+"""Populations that are tried besides the species: non-atoms, and a part of any that is no Gaussian."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +74,8 @@ class Classification:
     """Mean of `species_confidence`."""
     information: dict[str, float]
     """Bayes' information criterion by the number of populations; non-atoms are one of them."""
+    choice: str
+    """Why the classes are not as many as the lowest criterion says; empty where they are."""
     means: Floats
     """(k,): mean intensity of every population; of the non-atoms first, where there are any."""
     sigmas: Floats
@@ -121,8 +127,8 @@ def classify(
 
     Notes
     -----
-    Intensities I are a mixture of Gaussians with outliers, started at the best k-means. The number of populations is
-    that of Bayes' information criterion; with species given, it says whether there are non-atoms below them. Heights
+    Intensities I are a mixture of Gaussians with outliers, started at the best k-means. How many
+    there are, and which make a species or non-atoms, is said by Bayes' information criterion and `assignments`. Heights
     that were fitted to images scatter in proportion to I times `position_sigma`, since both errors come from the same
     fit: atoms in the middle of a particle scatter more than those at its rim. The brightness g of the
     surroundings is estimated at every candidate from the neighbors within about 10 Å, itself left out,
@@ -141,9 +147,10 @@ def classify(
     """
     species = _elements(settings.species)
     method = settings.method if settings.method != "auto" else "height" if volume is None else "profile"
-    intensities = _intensities(atoms, volume, method, len(species) or None)
+    intensities = _intensities(atoms, volume, method, species)
     errors = _errors(atoms, intensities) if method == "height" else np.ones(len(atoms))
-    information, found, has_non_atoms = _populations(intensities, errors, len(species) or None)
+    information, assigned = _populations(intensities, errors, species)
+    found, has_non_atoms = assigned.classes, assigned.has_non_atoms
     first = found.posterior(intensities, errors).argmax(axis=1)
     gains, found = _without_drift(atoms.positions, intensities, errors, found, has_non_atoms)
     even = intensities / gains
@@ -164,13 +171,17 @@ def classify(
         n_rejected=int((~is_atom).sum()),
         mean_confidence=float(confidence[is_atom].mean()),
         information=information,
+        choice=_choice(information, assigned, species),
         means=found.means,
         sigmas=found.sigmas,
         weights=found.weights,
         has_non_atoms=has_non_atoms,
         drift=(float(gains.min()), float(gains.max())),
         n_moved=int((labels != first).sum()),
-        warnings=_warnings(names, species, found, has_non_atoms),
+        warnings=(
+            *_warnings(names, species, found, has_non_atoms),
+            *_doubts(species, found.means[int(has_non_atoms) :]),
+        ),
         intensities=even[is_atom],
         rejected=NonAtoms(
             positions=atoms.positions[~is_atom], intensities=even[~is_atom], confidence=confidence[~is_atom]
@@ -212,7 +223,7 @@ def _elements(names: tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(sorted(names or (), key=lambda name: atomic_numbers[name]))
 
 
-def _intensities(atoms: Atoms, volume: Volume | None, method: str, n_species: int | None) -> Floats:
+def _intensities(atoms: Atoms, volume: Volume | None, method: str, species: tuple[str, ...]) -> Floats:
     """What is classified (N,)."""
     if not len(atoms):
         raise InputError("there are no candidates to classify; run `aet2dft trace` with a lower threshold")
@@ -224,17 +235,17 @@ def _intensities(atoms: Atoms, volume: Volume | None, method: str, n_species: in
     elif method == "intensity":
         values = kernels.sphere_sums(volume.values, volume.indices(atoms.positions), RADIUS / volume.voxel_size)
     else:
-        values = self_consistent(drawn(volume, atoms.positions), lambda bright: _classes(bright, n_species))
+        values = self_consistent(drawn(volume, atoms.positions), lambda bright: _classes(bright, species))
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise InputError(f"{bad.size} intensities are NaN or infinite (first: candidate {bad[0]}); run `trace` again")
     return values
 
 
-def _classes(brightness: Floats, n_species: int | None) -> Floats:
+def _classes(brightness: Floats, species: tuple[str, ...]) -> Floats:
     """Probabilities (N, k) of the populations of a brightness (N,)."""
     alike = np.ones(len(brightness))
-    return _populations(brightness, alike, n_species)[1].posterior(brightness, alike)
+    return _populations(brightness, alike, species)[1].classes.posterior(brightness, alike)
 
 
 def _errors(atoms: Atoms, heights: Floats) -> Floats:
@@ -261,21 +272,25 @@ def _typically_one(errors: Floats) -> Floats:
     return np.asarray(np.clip(relative, 1.0 / UNEVEN, UNEVEN))
 
 
-def _populations(values: Floats, errors: Floats, n_species: int | None) -> tuple[dict[str, float], Mixture, bool]:
-    """Information criteria, the populations, and whether the first is that of non-atoms."""
-    best, tried = best_mixture(values, MOST_POPULATIONS if n_species is None else n_species + 1, errors)
-    information = {str(k): found.information for k, found in tried.items()}
-    if n_species is None:
-        return information, fitted_again(best, values, errors), False
-    n_found = len(best.means)
-    if n_found < n_species:
+def _populations(values: Floats, errors: Floats, species: tuple[str, ...]) -> tuple[dict[str, float], Assignment]:
+    """Information criteria, and the populations as classes."""
+    n = len(species)
+    best, tried = best_mixture(values, n + _MORE if n else MOST_POPULATIONS, errors)
+    if len(best.means) < n:
         raise InputError(
-            f"the intensities form {n_found} population{'s' * (n_found > 1)}, not {n_species}; give {n_found} species, "
-            "or leave --species out to have the populations numbered"
+            f"the intensities form {len(best.means)} population{'s' * (len(best.means) > 1)}, not {n}; give "
+            f"{len(best.means)} species, or leave --species out to have the populations numbered"
         )
-    has_non_atoms = bool(n_found > n_species and best.means[0] < FAINT * best.means[1])
-    found = best if has_non_atoms else tried[n_species]
-    return information, fitted_again(found, values, errors), has_non_atoms
+    found = named(tried, _numbers_of(species)) if n else numbered(tried)
+    information = {str(k): mixture.information for k, mixture in tried.items()}
+    classes = fitted_again(found.classes, values, errors)
+    while not n and len(distinct(classes).means) < len(classes.means):
+        classes = fitted_again(distinct(classes), values, errors)
+    return information, replace(found, classes=classes)
+
+
+def _numbers_of(species: tuple[str, ...]) -> Floats:
+    return np.array([float(atomic_numbers[name]) for name in species])
 
 
 def _without_drift(
@@ -330,3 +345,29 @@ def _warnings(names: tuple[str, ...], given: tuple[str, ...], found: Mixture, ha
         if 2 * gap < _CLEAR
     ]
     return tuple(said)
+
+
+def _doubts(given: tuple[str, ...], means: Floats) -> tuple[str, ...]:
+    """Species whose brightness is not that of such elements."""
+    return tuple(
+        f"{names[1]} is {pair[1] / pair[0]:.2g} times as bright as {names[0]}, which these elements hardly can be; "
+        "are they the right ones, and not fewer or more?"
+        for names, pair in zip(itertools.pairwise(given), itertools.pairwise(means[: len(given)]), strict=True)
+        if unlikely(np.array(pair), _numbers_of(names)) > _DOUBTFUL**2
+    )
+
+
+def _choice(information: dict[str, float], assigned: Assignment, species: tuple[str, ...]) -> str:
+    """Why there are other classes than populations in the mixture of the lowest criterion."""
+    n, lowest = len(assigned.classes.means), int(min(information, key=lambda k: information[k]))
+    if n == lowest:
+        return ""
+    if n < assigned.n_populations == lowest:
+        return f"The {lowest} make {n} classes: some of them are parts of one hill."
+    if species:
+        wanted = ", ".join(("non-atoms",) * assigned.has_non_atoms + species)
+        return (
+            f"{n} classes were taken ({wanted}): species lie apart, non-atoms below them, and elements differ in "
+            f"brightness by about the power of {EXPONENT} of their atomic numbers."
+        )
+    return f"{n} classes were taken: the evidence for more is weak, or they are parts of one hill."

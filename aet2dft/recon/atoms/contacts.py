@@ -17,6 +17,8 @@ TAIL = 0.01
 """Fraction of the neighbors of the best known pair of kinds that are nearer than its contact."""
 _DEVIATIONS = 2.326
 """Standard deviations by which a normal number lies below its median with this probability."""
+_NEVER = 5.0
+"""Standard deviations below the median of neighbors at which no two atoms are, errors of their places included."""
 _FEWEST = 200
 """Neighbors of two kinds below which nothing is learned from them."""
 
@@ -79,6 +81,22 @@ class Contacts:
         return ClosePairs(
             pairs=pairs[close], slopes=apart[close] / scales, depths=depths[close], n_atoms=len(atoms.heights)
         )
+
+    def false(self, atoms: GaussianAtoms, covariances: Floats) -> NDArray[np.bool_]:
+        """Which atoms (N,) are nearer to a higher one than two ever are, for covariances (N, 3, 3) of their places."""
+        close = self.pairs(atoms)
+        both = covariances[close.pairs].sum(axis=1)
+        spread = np.sqrt(1.0 + np.einsum("mi,mij,mj->m", close.slopes, both, close.slopes))
+        never = close.pairs[close.depths + _DEVIATIONS > _NEVER * spread]
+        by_height = np.lexsort((np.arange(close.n_atoms), -atoms.heights))
+        rank = np.empty_like(by_height)
+        rank[by_height] = np.arange(close.n_atoms)
+        gone = np.zeros(close.n_atoms, dtype=np.bool_)
+        for higher, lower in by_height[np.sort(rank[never], axis=1)][
+            np.argsort(rank[never].max(axis=1), kind="stable")
+        ]:
+            gone[lower] |= not gone[higher]
+        return gone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -126,10 +126,10 @@ def log_odds(problem: Problem, atoms: GaussianAtoms, residual: Images, *, costs:
     """
     from scipy.special import expit, logsumexp
 
-    information = _information(problem, atoms, residual)
-    errors = np.asarray(np.linalg.inv(information)[:, 3, 3], dtype=np.float64)
-    by_images = 0.5 * information[:, 3, 3] * atoms.heights**2 - costs
-    by_images += 2.0 * np.log(2.0 * np.pi) - 0.5 * np.linalg.slogdet(information)[1]
+    known = information(problem, atoms, residual)
+    errors = np.asarray(np.linalg.inv(known)[:, 3, 3], dtype=np.float64)
+    by_images = 0.5 * known[:, 3, 3] * atoms.heights**2 - costs
+    by_images += 2.0 * np.log(2.0 * np.pi) - 0.5 * np.linalg.slogdet(known)[1]
     places = Places.of(atoms.positions, min_distance)
     real, shares = np.ones(len(errors)), np.eye(len(atoms.widths))[atoms.kinds]
     for _ in range(_STEPS):
@@ -141,7 +141,7 @@ def log_odds(problem: Problem, atoms: GaussianAtoms, residual: Images, *, costs:
     return np.asarray(odds)
 
 
-def _information(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
+def information(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
     """Information (N, 4, 4) of each atom if all others stay, over what the residuals show beyond the noise."""
     blocks = normal_blocks(problem.geometry, atoms, problem.weights)
     scale = 1.0 / np.sqrt(misfit(problem, atoms, residual))[atoms.kinds]

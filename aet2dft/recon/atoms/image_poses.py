@@ -7,14 +7,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aet2dft.recon.atoms.atom_fit import Problem, calibrate
+from aet2dft.recon.atoms.atom_fit import Calibration, Problem, calibrate
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, derivative, images
+from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
 FARTHEST = (1.0, 0.02)
 """Pixels and radians; no image moves farther in one step."""
+_EXPLAINED = 200.0
+"""Fall of chi-square of an image by five numbers of its place, far beyond the 5 of noise: scattering makes up to 60."""
+_SHIFTED, _TURNED = 0.2, 0.5
+"""Pixels and degrees, rms, below which images are in place."""
 _RIDGE = 1e-6
 """Fraction of the diagonal that is added to the normal matrix of an image: atoms on a line do not show every turn."""
 
@@ -50,6 +55,44 @@ def posed(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> Im
     return replace(geometry, axes=geometry.axes @ rotation_matrices(rotations), centers=geometry.centers + shifts)
 
 
+def out_of_place(
+    geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms, problem: Problem, calibration: Calibration
+) -> tuple[str, ...]:
+    """A warning where one step of a shift and a turn of every image explains far more than noise; none elsewhere.
+
+    Parameters
+    ----------
+    geometry : ImageGeometry
+        Where atoms land.
+    measured : ndarray, shape (n, nx, ny)
+        Images.
+    atoms : GaussianAtoms
+        The result.
+    problem : Problem
+        What was fitted.
+    calibration : Calibration
+        Of these images and atoms.
+    """
+    before = images(geometry, atoms)
+    there = posed(geometry, measured, atoms)
+    after = images(there, atoms)
+    calibrated = calibrate(measured, after)
+    target = calibrated.above_background(measured) / calibration.scale[:, None, None]
+    model = calibrated.signal(after) / calibration.scale[:, None, None]
+    fall = problem.weights * ((problem.target - before) ** 2 - (target - model) ** 2)
+    shifts, rotations = difference(there, geometry)
+    shift = float(np.sqrt((shifts**2).sum(axis=1).mean()))
+    turn = float(np.degrees(np.sqrt((rotations**2).sum(axis=1).mean())))
+    if np.median(fall.sum(axis=(1, 2), dtype=np.float64)) < _EXPLAINED or (shift < _SHIFTED and turn < _TURNED):
+        return ()
+    r_before = calibration.r_factors(measured, before).mean()
+    r_after = calibrated.r_factors(measured, after).mean()
+    return (
+        f"the images are not where the angles say: one step of {shift:.1f} pixels and {turn:.1f} degrees (rms) lowers "
+        f"the R factor from {r_before:.3f} to {r_after:.3f}, and more steps lower it further; use --fit-geometry",
+    )
+
+
 def rotation_matrices(vectors: Floats) -> Floats:
     """Matrices (n, 3, 3) of rotations given by vectors (n, 3): axis times angle, radians."""
     from scipy.spatial.transform import Rotation
@@ -64,6 +107,22 @@ def difference(geometry: ImageGeometry, before: ImageGeometry) -> tuple[Floats, 
     now, then = (np.concatenate([g.axes, np.cross(g.axes[:, :1], g.axes[:, 1:])], axis=1) for g in (geometry, before))
     turned = Rotation.from_matrix(then.swapaxes(1, 2) @ now)
     return geometry.centers - before.centers, np.asarray(turned.as_rotvec())
+
+
+def corrected(series: TiltSeries, shifts: Floats, rotations: Floats) -> TiltSeries:
+    """The series with the shifts and turns that were fitted to its images.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        As it was before.
+    shifts : ndarray, shape (n, 2)
+        Pixels, of every image.
+    rotations : ndarray, shape (n, 3)
+        Degrees: axis times angle, in the frame of the object, as of `Refinement`.
+    """
+    turns = rotation_matrices(np.radians(rotations)).swapaxes(1, 2)
+    return replace(series, rotations=turns @ series.rotations, center=series.center + shifts)
 
 
 def _image_step(k: int, geometry: ImageGeometry, problem: Problem, model: Images, slopes: Images) -> Floats:

@@ -16,9 +16,9 @@ from aet2dft.atoms import CANDIDATE_RANGE, neighbor_distances
 from aet2dft.config import TraceSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import _kernels_peaks as kernels
+from aet2dft.recon.atoms.levels import cleared, maxima
 from aet2dft.recon.atoms.overlaps import Separated, separated, split
 from aet2dft.recon.atoms.peak_noise import noise_maxima, noise_of, unexplained, width_error
-from aet2dft.recon.atoms.populations import k_means
 from aet2dft.recon.tilt_series import Volume
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ class Trace:
     n_split: int
     """Maxima that are two candidates."""
     threshold: float
-    """Least height of a candidate, in units of the smoothed volume."""
+    """Least height of a candidate, in units of the smoothed volume, above its ground; so are all heights."""
     strong: float
     """Height of the strong maxima."""
     noise: float
@@ -172,10 +172,12 @@ def trace(volume: Volume, settings: TraceSettings = TraceSettings()) -> tuple[At
 
     Of two maxima nearer than the minimum distance the higher stays, of equals the one that comes first in the volume,
     as in the tracing of Yang et al., Nature 542, 75 (2017); the distance is that of the fitted Gaussians, without the
-    lean that overlapping maxima have toward each other.
+    lean that overlapping maxima have toward each other. The ground of the volume and single faulty voxels are taken
+    off before, see `cleared`.
     """
-    smooth, distance = _smoothed(volume, settings.smoothing), settings.min_distance / volume.voxel_size
-    starts, strong = _maxima(smooth)
+    given, distance = volume, settings.min_distance / volume.voxel_size
+    volume, smooth = cleared(given, settings.smoothing)
+    starts, strong = maxima(smooth)
     threshold = FAINTEST * strong if settings.threshold is None else settings.threshold
     starts = starts[smooth[tuple(starts.T)] >= threshold]
     _check_number(len(starts), volume, threshold, settings.min_distance, strong)
@@ -198,7 +200,7 @@ def trace(volume: Volume, settings: TraceSettings = TraceSettings()) -> tuple[At
         min_distance=settings.min_distance,
         n_closer=first.thinned(CONTROL * distance).n_sound - first.thinned(distance).n_sound,
         median_neighbor_distance=median,
-        warnings=_warnings(median),
+        warnings=volume.history[len(given.history) :] + _warnings(median),
         rejected=_rejected(volume, near, last),
     )
 
@@ -226,31 +228,6 @@ def _fit_together(
         noise=noise,
         between=between,
     )
-
-
-def _smoothed(volume: Volume, smoothing: float) -> NDArray[np.float32]:
-    from scipy.ndimage import gaussian_filter
-
-    if not np.isfinite(volume.values).all():
-        bad = np.argwhere(~np.isfinite(volume.values))
-        raise InputError(f"{len(bad)} voxels are NaN or infinite (first: {tuple(bad[0].tolist())}); mend the volume")
-    if smoothing == 0:
-        return volume.values
-    return np.asarray(gaussian_filter(volume.values, smoothing / volume.voxel_size, mode="nearest", truncate=3.0))
-
-
-def _maxima(smooth: NDArray[np.float32]) -> tuple[NDArray[np.intp], float]:
-    """Positive maxima (n, 3) and the height of the strong ones.
-
-    Strong are those above the threshold of Otsu, IEEE Trans. Syst. Man Cybern. 9, 62 (1979).
-    """
-    flat = kernels.local_maxima(smooth, 0.0)
-    if not flat.size:
-        raise InputError("the volume has no positive maximum inside; is it the density of atoms, bright on dark?")
-    heights = smooth.ravel()[flat].astype(np.float64)
-    boundaries = k_means(heights, 2).boundaries
-    strong = float(np.percentile(heights[heights >= boundaries[0]] if boundaries.size else heights, 95))
-    return np.stack(np.unravel_index(flat, smooth.shape), axis=1), strong
 
 
 def _check_number(n: int, volume: Volume, threshold: float, min_distance: float, strong: float) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from aet2dft.errors import InputError
-from aet2dft.recon.atoms.simulate import simulate_images
+from aet2dft.recon.atoms.simulate import brightness, simulate_images
 from aet2dft.recon.tilt_series import TiltSeries
 
 _ROUNDS = 3
@@ -26,7 +26,7 @@ def place(atoms: Atoms, series: TiltSeries) -> tuple[Atoms, Floats]:
     Parameters
     ----------
     atoms : Atoms
-        In Å, axes as those of the images and angles; the origin may be anywhere.
+        In Å, axes as those of the images and angles; the origin may be anywhere. Candidates without element as well.
     series : TiltSeries
         Images.
 
@@ -72,6 +72,7 @@ def _offset(atoms: Atoms, shift: Floats, series: TiltSeries) -> Floats:
         shape=series.projections.shape[1:],
         pixel_size=series.pixel_size,
         center=series.center,
+        intensity=brightness(atoms),
     )
     blur = _SMOOTH / series.pixel_size
     offsets = [_peak(*images, blur) for images in zip(series.projections, computed, strict=True)]

@@ -115,6 +115,16 @@ class Mixture:
         far = top + np.log(self.outliers / _FAR) - 0.5 * (deviations / _FAR) ** 2
         return np.asarray(near), np.asarray(far)
 
+    def grouped(self, labels: NDArray[np.intp]) -> Mixture:
+        """Populations (k,) of the same label, 0 to the highest, as one each: with their mean and variance together."""
+        shares = self.weights * (labels == np.arange(labels.max() + 1)[:, None])
+        weights = shares.sum(axis=1)
+        means = shares @ self.means / weights
+        squares = shares * (self.sigmas**2 + (self.means - means[:, None]) ** 2)
+        outliers = shares @ self.outliers / weights
+        sigmas = np.sqrt(squares.sum(axis=1) / weights)
+        return replace(self, means=means, sigmas=sigmas, weights=weights, outliers=outliers)
+
     def in_order(self) -> Mixture:
         """The same, from the lowest mean to the highest."""
         order = np.argsort(self.means)

@@ -13,28 +13,29 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from aet2dft.atoms import neighbor_distances
+from aet2dft.atoms import composition
 from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.atom_fit import standard_errors
 from aet2dft.recon.atoms.atom_rounds import (
-    Changes,
     Data,
     Model,
     State,
+    apart,
     completed,
     gauss_newton,
     height_of_faintest,
     pruned,
     settled,
 )
+from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
-from aet2dft.recon.atoms.image_poses import difference
+from aet2dft.recon.atoms.image_poses import difference, out_of_place
 from aet2dft.recon.atoms.model_error import misfit
 from aet2dft.recon.atoms.residuals import BackProjector
-from aet2dft.recon.atoms.simulate import CONTRAST
+from aet2dft.recon.atoms.simulate import brightness
 from aet2dft.recon.atoms.workload import require
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -48,6 +49,10 @@ _LEAST_HEIGHT = 1e-3
 """Heights start at this fraction of the highest at least: an atom without height could not move."""
 _WORTHWHILE = 1e-3
 """No further round follows one that added a smaller fraction of the atoms."""
+_MOST_LISTED = 10
+"""Atoms or images that a warning names."""
+_ENDS = 3
+"""Fits to all images, each without the atoms that came too near to others in the one before."""
 _REACHED = 0.01
 """A pixel is within reach of atoms where they are brighter than this fraction of the brightest pixel."""
 _LEAST_FREE = 0.1
@@ -78,8 +83,12 @@ class Refinement:
     """Atoms of the result that did not come in."""
     n_dropped: int
     """Atoms that came in and are not in the result."""
+    composition_before: dict[str, int]
+    """Atoms of each species that came in."""
+    n_species_changed: int
+    """Atoms that stayed and whose fitted height is that of another species than they came in with."""
     min_distance: float
-    """Å: of two fitted atoms nearer than 0.85 of this distance the lower one was dropped."""
+    """Å: of two fitted atoms nearer than 0.85 of this distance, or than neighbors ever are, the lower was dropped."""
     changes: Changes
     """Every addition and removal with its evidence."""
     contacts: dict[str, float]
@@ -179,10 +188,12 @@ def refine(
         species_known=bool(species.all()),
         seen=seen,
     )
-    final = gauss_newton(data.all_fitted(), model.atoms, settings.rounds + 1, _contacts(model.atoms, settings))
-    last = settled(final, settings.iterations, seen)
-    model = replace(model, atoms=last.values)
+    model, last, dropped = _ended(
+        data.all_fitted(), model, settings, min_distance=min_distance / series.pixel_size, seen=seen
+    )
+    changes = Changes.joined([changes, dropped])
     result, rms_shift = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
+    came = np.sort(model.source[model.source >= 0])
     per_image = last.calibration.r_factors(series.projections, last.problem.target - last.residual)
     shifts, rotations = difference(last.data.geometry, ImageGeometry.of(series))
     names = [chemical_symbols[z] for z in species]
@@ -194,9 +205,11 @@ def refine(
         held_out=data.held_out,
         history=np.array(history),
         rms_shift=rms_shift,
-        n_added=int((model.source < 0).sum()),
-        n_dropped=len(atoms) - int((model.source >= 0).sum()),
+        n_added=len(result) - len(came),
+        n_dropped=len(atoms) - len(came),
         min_distance=min_distance,
+        composition_before=composition(atoms),
+        n_species_changed=int((atoms.numbers[came] != result.numbers[: len(came)]).sum()),
         changes=replace(changes, positions=changes.positions * series.pixel_size),
         contacts=last.contacts.by_name(names, series.pixel_size),
         widths=dict(zip(names, (last.values.widths * series.pixel_size).tolist(), strict=True)),
@@ -206,7 +219,7 @@ def refine(
         rotations=np.degrees(rotations),
         gain=last.calibration.gain,
         offset=last.calibration.offset,
-        warnings=_warnings(result, per_image, min_distance),
+        warnings=(*_warnings(result, per_image, min_distance), *_poses(last)),
     )
 
 
@@ -217,8 +230,7 @@ def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
     """
     if not len(atoms):
         raise InputError("there are no atoms to refine; run `aet2dft trace` first")
-    brightness = np.maximum(atoms.numbers, 1) ** CONTRAST
-    intensity = np.asarray(atoms.arrays.get("intensity", brightness), dtype=np.float64)
+    intensity = brightness(atoms)
     for name, values in (("positions", atoms.positions), ("intensities", intensity), ("pixels", series.projections)):
         if not np.isfinite(values).all():
             raise InputError(f"{int((~np.isfinite(values)).sum())} {name} are NaN or infinite; remove or mend them")
@@ -286,6 +298,23 @@ def _in_rounds(
     return model, data, Changes.joined(changes), state.r_free
 
 
+def _ended(
+    data: Data, model: Model, settings: RefineSettings, *, min_distance: float, seen: Callable[[State], None]
+) -> tuple[Model, State, Changes]:
+    """The fit to all images; atoms that end nearer to others than atoms are go, and the rest is fitted again."""
+    changes: list[Changes] = []
+    for repeat in range(_ENDS):
+        steps = gauss_newton(data, model.atoms, settings.rounds + 1, _contacts(model.atoms, settings))
+        state = settled(steps, settings.iterations, seen)
+        model = replace(model, atoms=state.values)
+        fewer, dropped = apart(model, state, min_distance=min_distance)
+        if not len(dropped.gains) or repeat == _ENDS - 1:
+            break
+        model = fewer
+        changes.append(dropped)
+    return model, state, Changes.joined(changes)
+
+
 def _contacts(atoms: GaussianAtoms, settings: RefineSettings) -> Contacts:
     return Contacts.of(atoms) if settings.contacts else Contacts.none(len(atoms.widths))
 
@@ -335,12 +364,37 @@ def _result(
 def _warnings(atoms: Atoms, per_image: Floats, min_distance: float) -> tuple[str, ...]:
     """Bonds that are too short, and images that fit badly."""
     said = []
-    if len(atoms) > 1:
-        short = neighbor_distances(atoms)[0] < min_distance
-        if short.any():
-            said.append(f"{int(short.sum())} atoms are nearer than {min_distance:g} Å to another; look at them")
+    near = _near_pairs(atoms, min_distance)
+    if near:
+        said.append(f"{len(near)} pairs of atoms are nearer than {min_distance:g} Å; look at {_listed(near)}")
     bad = np.flatnonzero(per_image > BAD_IMAGE * np.median(per_image))
     if bad.size:
-        listed = ", ".join(str(k) for k in bad[:10])
+        listed = _listed([str(k) for k in bad])
         said.append(f"{bad.size} images fit badly (R factor above {BAD_IMAGE} times the median): {listed}")
     return tuple(said)
+
+
+def _poses(state: State) -> tuple[str, ...]:
+    if state.data.fit_geometry:
+        return ()
+    data = state.data
+    return out_of_place(data.geometry, data.measured, state.values, state.problem, state.calibration)
+
+
+def _near_pairs(atoms: Atoms, min_distance: float) -> list[str]:
+    """Pairs of atoms that are nearer than so many Å, the nearest first, by `site_id`, else by number from 1."""
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(atoms.positions).query_pairs(min_distance, output_type="ndarray")
+    lengths = np.linalg.norm(atoms.positions[pairs[:, 0]] - atoms.positions[pairs[:, 1]], axis=1)
+    what, names = (
+        ("site", atoms.arrays["site_id"]) if "site_id" in atoms.arrays else ("atom", 1 + np.arange(len(atoms)))
+    )
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], lengths))
+    return [f"{what} {names[pairs[k, 0]]} and {names[pairs[k, 1]]} ({lengths[k]:.2f} Å)" for k in order]
+
+
+def _listed(items: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(items) - _MOST_LISTED
+    return ", ".join(items[:_MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -168,6 +168,12 @@ def with_noise(exact: NDArray[np.float32], noise: Noise, *, seed: int) -> NDArra
     return counted
 
 
+def brightness(atoms: Atoms) -> NDArray[np.float64]:
+    """Relative intensity (N,) of every atom: the measured one, else by its element; alike where that is unknown."""
+    by_element = np.maximum(atoms.numbers, 1) ** CONTRAST
+    return np.asarray(atoms.arrays.get("intensity", by_element), dtype=np.float64)
+
+
 def _intensities(atoms: Atoms) -> NDArray[np.float64]:
     """Intensity of every atom by its element."""
     if (atoms.numbers == 0).any():

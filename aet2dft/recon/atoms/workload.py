@@ -9,6 +9,7 @@ from ase import Atoms
 
 from aet2dft.config import RefineSettings
 from aet2dft.memory import require_memory
+from aet2dft.recon.atoms.atom_fit import probes
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -16,8 +17,8 @@ _COPIES = 19
 """Arrays of the size of the images at a time: weights, residuals and directions of the fit, the residual volume."""
 _BASE = 20e6
 """Bytes of tables and buffers, whatever the size."""
-_STEP, _ROUND, _END = 30, 40, 120
-"""Times of one projection that a Gauss-Newton step, a search for missing atoms, and the standard errors take."""
+_STEP, _ROUND, _END, _PROBE = 30, 40, 75, 45
+"""Times of one projection that a Gauss-Newton step, a search for missing atoms, the end, and one fit of noise take."""
 _TYPICAL = 0.5
 """Å: width of an atom; the projections take longer the wider it is."""
 
@@ -60,4 +61,4 @@ def predicted_seconds(atoms: Atoms, series: TiltSeries, settings: RefineSettings
         images(ImageGeometry.of(series), gaussians)
         seconds.append(time.perf_counter() - begun)
     steps = settings.iterations * (settings.rounds + 2)
-    return min(seconds) * (_STEP * steps + _ROUND * settings.rounds + _END)
+    return min(seconds) * (_STEP * steps + _ROUND * settings.rounds + _END + _PROBE * probes(len(atoms)))

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from aet2dft.errors import InputError, ParseError
 from aet2dft.recon.images.array_files import stored_arrays
 
-_TEXT = (".txt", ".csv", ".tsv", ".dat", ".tlt", ".rawtlt", ".ang")
+TEXT = (".txt", ".csv", ".tsv", ".dat", ".tlt", ".rawtlt", ".ang")
 _LONGEST = 1 << 24
 """Bytes; a longer text is no list of angles."""
 _EULER = ("phi", "theta", "psi")
 _FULL_TURN = 360.0
 _RADIANS = 3.2
-"""Angles of many images that all lie within ± this many degrees are radians."""
-_FEW = 10
+"""Angles that differ and all lie within ± this many degrees are radians: such a range tells nothing of the depth."""
+_FEW = 2
 """Number of images up to which so small a range is possible in degrees."""
 Notes = tuple[str, ...]
 
@@ -50,7 +50,7 @@ def read_angles(
     InputError
         If the file cannot be read or holds no angles, or they are not finite, beyond 360 degrees or of another unit.
     """
-    if path.suffix.lower() in _TEXT:
+    if path.suffix.lower() in TEXT:
         values, lines, named = _read_text(path)
         notes: Notes = ()
     else:
@@ -137,8 +137,13 @@ def _check(angles: NDArray[np.float64], path: Path, lines: list[int], *, assume_
     if bad.size:
         where = f"{path}, line {lines[bad[0]]}" if lines else f"{path}, row {bad[0]}"
         raise InputError(f"{where}: {angles[bad[0]]} is no angle within ±360 degrees; mend or remove it")
-    if not assume_degrees and len(angles) > _FEW and np.abs(angles).max() <= _RADIANS:
+    if not assume_degrees and look_like_radians(angles):
         raise InputError(
             f"{path}: all {len(angles)} angles lie within ±{_RADIANS}: these look like radians; "
             "give --angle-unit radians, or --angle-unit degrees if they are not"
         )
+
+
+def look_like_radians(angles: NDArray[np.float64]) -> bool:
+    """Whether angles (n,) or (n, 3) differ, and so little that they can hardly be degrees."""
+    return len(angles) > _FEW and bool(np.abs(angles).max() <= _RADIANS and np.ptp(angles, axis=0).any())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,13 @@ from numpy.typing import NDArray
 from aet2dft import hdf5
 from aet2dft.errors import Aet2dftError, InputError, ParseError
 from aet2dft.matlab import mat_array, mat_variables
+from aet2dft.mrc import mrc_array, mrc_header
 
 T = TypeVar("T")
+_SQUARE = 1.01
+"""Ratio of two edges up to which a pixel is a square and a voxel a cube."""
+_LENGTHS = {"å": 1.0, "a": 1.0, "angstrom": 1.0, "angstroms": 1.0, "nm": 10.0, "pm": 0.01}
+"""Å in the units of length of EMD files, without brackets and underscores, in small letters."""
 _NPY_HEADER = 1 << 16
 """Bytes of a .npy file that are looked at; an honest header is shorter."""
 
@@ -35,8 +41,20 @@ class StoredArray:
     """Its shape; the index of x comes before that of y."""
     load: Callable[[], NDArray[Any]]
     """Reads its values."""
-    pixel_size: float | None = None
-    """Å, where the file says it."""
+    spacing: tuple[float | None, ...] | None = None
+    """Å between values along each axis, where the file says it."""
+
+    def pixel_size(self, axes: Sequence[int], path: Path) -> float | None:
+        """Å between values along these axes, which must be one length; None where the file does not say it."""
+        if self.spacing is None or not axes:
+            return None
+        said = [length for length in (self.spacing[axis] for axis in axes) if length is not None]
+        if len(said) < len(axes):
+            return None
+        if max(said) > _SQUARE * min(said):
+            sizes = " x ".join(f"{length:.4g}" for length in said)
+            raise InputError(f"{path}: its pixels are {sizes} Å; only squares and cubes can be used, resample it")
+        return said[0]
 
 
 def stored_arrays(path: Path) -> dict[str, StoredArray]:
@@ -120,18 +138,9 @@ def _npz_member(path: Path, name: str) -> NDArray[Any]:
 
 
 def _mrc(path: Path) -> dict[str, StoredArray]:
-    import mrcfile
-
-    with mrcfile.open(path, permissive=False, header_only=True) as file:
-        shape = int(file.header.nx), int(file.header.ny), int(file.header.nz)
-        voxel = float(file.voxel_size.x)
-    if math.prod(shape) > 8 * path.stat().st_size:  # no mode has less than four bits per value
-        raise InputError(f"{path}: its header declares {shape} values, the file is shorter; restore it from a copy")
-
-    def load() -> NDArray[Any]:
-        return np.asarray(mrcfile.read(path)).T
-
-    return {path.stem: StoredArray(shape=shape, load=partial(_guarded, path, load), pixel_size=voxel or None)}
+    header = mrc_header(path)
+    load = partial(_guarded, path, partial(mrc_array, path))
+    return {path.stem: StoredArray(shape=header.shape, load=load, spacing=header.spacing)}
 
 
 def _tiff(path: Path) -> dict[str, StoredArray]:
@@ -150,7 +159,11 @@ def _tiff(path: Path) -> dict[str, StoredArray]:
 def _hdf5(path: Path) -> dict[str, StoredArray]:
     with hdf5.open_file(path) as file:
         return {
-            name: StoredArray(shape=tuple(data.shape or ()), load=partial(_hdf5_dataset, path, name))
+            name: StoredArray(
+                shape=tuple(data.shape or ()),
+                load=partial(_hdf5_dataset, path, name),
+                spacing=tuple(_emd_spacing(data, k, path) for k in range(1, data.ndim + 1)),
+            )
             for name, data in hdf5.datasets(file, path).items()
             if data.dtype.kind in "biuf"
         }
@@ -159,6 +172,26 @@ def _hdf5(path: Path) -> dict[str, StoredArray]:
 def _hdf5_dataset(path: Path, name: str) -> NDArray[Any]:
     with hdf5.open_file(path) as file:
         return hdf5.array(hdf5.datasets(file, path)[name], path)
+
+
+def _emd_spacing(data: hdf5.Dataset, axis: int, path: Path) -> float | None:
+    """Å between values along an axis, from 1, by the vector of coordinates that EMD files keep beside an array.
+
+    https://emdatasets.com/format: `dim1`, `dim2`, ... with the attribute `units`, as in ``[n_m]``.
+    """
+    name = f"dim{axis}"
+    link = data.parent.get(name, getlink=True)
+    along = hdf5.child(data.parent, name, path) if link is not None else None
+    if not isinstance(along, hdf5.Dataset) or along.shape is None or along.ndim != 1 or along.shape[0] < 2:
+        return None
+    unit = along.attrs.get("units", "")
+    unit = unit.decode("utf-8", "replace") if isinstance(unit, bytes) else str(unit)
+    factor = _LENGTHS.get(re.sub(r"[\[\]_\s]", "", unit).lower())
+    if factor is None:
+        return None
+    places = hdf5.array(along, path).astype(np.float64)
+    step = factor * abs(float(places[1] - places[0]))
+    return step if math.isfinite(step) and step > 0 else None
 
 
 def _require_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> None:

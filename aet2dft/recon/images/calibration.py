@@ -200,13 +200,20 @@ def binned(series: TiltSeries) -> TiltSeries:
     series : TiltSeries
         Images.
     """
-    n, *shape = series.projections.shape
-    by = -(-max(shape) // COARSE)
+    by = -(-max(series.projections.shape[1:]) // COARSE)
+    whole = at_least(series.projections, by)
+    n, *shape = whole.shape
     rows, columns = (size // by for size in shape)
-    kept = series.projections[:, : rows * by, : columns * by]
+    kept = whole[:, : rows * by, : columns * by]
     sums = kept.reshape(n, rows, by, columns, by).sum(axis=(2, 4))
     middles = (series.center - (by - 1) / 2) / by
     return centered_columns(replace(series, projections=sums, center=middles, pixel_size=by * series.pixel_size))
+
+
+def at_least(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Images (n, nx, ny) with at least so many rows and columns; what was narrower ends in zeros."""
+    rows, columns = (max(0, size - length) for length in images.shape[1:])
+    return np.pad(images, ((0, 0), (0, rows), (0, columns))) if rows or columns else images
 
 
 def _on_grid_of(coarse: TiltSeries, series: TiltSeries, support: NDArray[np.bool_]) -> NDArray[np.bool_]:

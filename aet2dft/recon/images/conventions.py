@@ -15,6 +15,7 @@ from aet2dft.errors import InputError
 from aet2dft.recon.algorithms import least_squares
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.geometry import compose, euler_angles
+from aet2dft.recon.images.calibration import at_least
 from aet2dft.recon.metrics import ImageFit, image_fit
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -251,10 +252,11 @@ def _angles(series: TiltSeries) -> NDArray[np.float64]:
 
 def _coarse(series: TiltSeries, most: int) -> tuple[TiltSeries, int]:
     """Images of at most so many pixels per edge, without their ground, and the pixels per edge that became one."""
-    n, rows, columns = series.projections.shape
-    binning = -(-max(rows, columns) // most)
-    rows, columns = max(1, rows // binning), max(1, columns // binning)
-    cut = series.projections[:, : rows * binning, : columns * binning]
+    binning = -(-max(series.projections.shape[1:]) // most)
+    whole = at_least(series.projections, binning)
+    n, rows, columns = whole.shape
+    rows, columns = rows // binning, columns // binning
+    cut = whole[:, : rows * binning, : columns * binning]
     images = cut.reshape(n, rows, binning, columns, binning).mean(axis=(2, 4), dtype=np.float64)
     images -= np.percentile(images, _GROUND, axis=(1, 2), keepdims=True)
     return TiltSeries(

@@ -43,6 +43,7 @@ A published mask that is moved by 20 of 68 pixels leaves out 9 %, a slab that ho
 _FEW_IMAGES, _SHORT_RANGE = 10, 60.0
 """Number of images, and range of angles in degrees, below which the elongation is said."""
 Images = NDArray[np.float32]
+Numbers = NDArray[np.intp]
 Notes = tuple[str, ...]
 
 
@@ -74,13 +75,17 @@ def as_images(values: NDArray[Any]) -> tuple[Images, Notes]:
     return np.ascontiguousarray(values, dtype=np.float32), notes
 
 
-def mend_or_refuse(images: Images, *, fill: str | None) -> tuple[Images, Notes]:
-    """Images without NaN and infinities: they are refused, or become the median of their finite neighbors."""
+def mend_or_refuse(images: Images, *, fill: str | None, numbers: Numbers | None = None) -> tuple[Images, Notes]:
+    """Images without NaN and infinities: they are refused, or become the median of their finite neighbors.
+
+    Messages call the images by these numbers (n,); default: in order.
+    """
+    numbers = np.arange(len(images)) if numbers is None else numbers
     bad = np.argwhere(~np.isfinite(images))
     if not len(bad):
         return images, ()
     n, (image, row, column) = len(np.unique(bad[:, 0])), bad[0]
-    where = f"{len(bad)} pixels in {n} of {len(images)} images (first: image {image}, pixel ({row}, {column}))"
+    where = f"{len(bad)} pixels in {n} of {len(images)} images (first: image {numbers[image]}, pixel ({row}, {column}))"
     if fill != "median":
         raise InputError(f"{where} are NaN or infinite; give --fill median, or remove these images")
     mended = images.copy()
@@ -88,12 +93,12 @@ def mend_or_refuse(images: Images, *, fill: str | None) -> tuple[Images, Notes]:
         window = images[k, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3]
         finite = window[np.isfinite(window)]
         if not finite.size:
-            raise InputError(f"image {k} has no finite pixel around ({i}, {j}); remove it and its angle")
+            raise InputError(f"image {numbers[k]} has no finite pixel around ({i}, {j}); remove it and its angle")
         mended[k, i, j] = np.median(finite)
     return mended, (f"{where} replaced by the median of their neighbors",)
 
 
-def check_images(images: Images, angles: NDArray[np.float64]) -> Notes:
+def check_images(images: Images, angles: NDArray[np.float64], numbers: Numbers | None = None) -> Notes:
     """Refuse images that cannot belong to a tilt series, and note what is unusual.
 
     Parameters
@@ -102,6 +107,8 @@ def check_images(images: Images, angles: NDArray[np.float64]) -> Notes:
         Finite.
     angles : ndarray, shape (n,) or (n, 3)
         Degrees.
+    numbers : ndarray, shape (n,), optional
+        What messages call the images, where some were left out before; default: in order.
 
     Returns
     -------
@@ -113,22 +120,23 @@ def check_images(images: Images, angles: NDArray[np.float64]) -> Notes:
     InputError
         For constant, identical, transposed and inverted images.
     """
+    numbers = np.arange(len(images)) if numbers is None else numbers
     constant = np.flatnonzero(np.ptp(images, axis=(1, 2)) == 0)
     if constant.size:
         raise InputError(
-            f"{constant.size} of {len(images)} images show nothing (first: image {constant[0]}, all pixels are "
-            f"{images[constant[0], 0, 0]:g}); leave them out with --exclude {','.join(map(str, constant[:10]))}"
+            f"{constant.size} of {len(images)} images show nothing (first: image {numbers[constant[0]]}, all pixels "
+            f"are {images[constant[0], 0, 0]:g}); leave them out with --exclude {','.join(map(str, numbers[constant]))}"
         )
-    _refuse_identical(images)
+    _refuse_identical(images, numbers)
     _refuse_inverted(images)
     theta = angles if angles.ndim == 1 else angles[:, 1]
     _refuse_transposed(images, theta)
-    return _unusual_totals(images) + _unusual_angles(theta)
+    return _unusual_totals(images, numbers) + _unusual_angles(theta)
 
 
-def _refuse_identical(images: Images) -> None:
+def _refuse_identical(images: Images, numbers: Numbers) -> None:
     seen: dict[bytes, int] = {}
-    for k, image in enumerate(images):
+    for k, image in zip(numbers.tolist(), images, strict=True):
         first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), k)
         if first != k:
             raise InputError(f"images {first} and {k} are identical; leave one out with --exclude {k}")
@@ -171,13 +179,15 @@ def _spread(profiles: NDArray[np.float32]) -> float:
     return max(_ALIKE, 1.0 - float(np.square(directions.mean(axis=0)).sum()))
 
 
-def _unusual_totals(images: Images) -> Notes:
+def _unusual_totals(images: Images, numbers: Numbers) -> Notes:
     totals = images.sum(axis=(1, 2), dtype=np.float64)
     median = float(np.median(totals))
     off = np.flatnonzero(np.abs(totals - median) > _OTHER_INTENSITY * abs(median))
     if not off.size:
         return ()
-    listed = ", ".join(f"image {k} {totals[k] / median:.2f}" for k in off[:5]) + (" ..." if off.size > 5 else "")
+    listed = ", ".join(f"image {numbers[k]} {totals[k] / median:.2f}" for k in off[:5]) + (
+        " ..." if off.size > 5 else ""
+    )
     return (f"{off.size} images differ from the median total intensity by more than 30 % ({listed} of it)",)
 
 

@@ -87,3 +87,8 @@ def noise_r_factor(images: ArrayLike, background: ArrayLike = 0.0) -> NDArray[np
     level = np.broadcast_to(np.asarray(background, dtype=np.float64), len(stack))
     size = np.array([np.abs(image - ground).mean() for image, ground in zip(stack, level, strict=True)])
     return np.asarray(noise_deviation(stack) / np.where(size > 0, size, 1.0))
+
+
+def unexplained(r_factor: float, noise: float) -> float:
+    """Part of an R factor that noise does not explain; deviations that know nothing of each other add in squares."""
+    return float(np.sqrt(max(0.0, r_factor**2 - noise**2)))

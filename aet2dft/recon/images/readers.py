@@ -53,12 +53,15 @@ def read_tilt_series(path: str | Path, settings: ImagesSettings) -> tuple[TiltSe
     name, axis = _image_stack(path, found, len(angles), settings)
     if len(found) > 1:
         notes += (f"images: {name} of {path.name}, shape {found[name].shape}",)
-    size = found[name].pixel_size if settings.pixel_size is None else settings.pixel_size
+    size = settings.pixel_size
+    if size is None:
+        size = found[name].pixel_size([k for k in (-3, -2, -1) if k + 3 != axis][-2:], path)
+        notes += _size_note("pixels", size, path)
     size = check_pixel_size(size, option="pixel-size", anything=settings.any_pixel_size)
     stack, more = as_images(np.moveaxis(_as_stack(found[name].load()), axis, 0))
     keep = _kept(len(stack), settings.exclude)
-    stack, mended = mend_or_refuse(stack[keep], fill=settings.fill)
-    notes += more + mended + check_images(stack, angles[keep])
+    stack, mended = mend_or_refuse(stack[keep], fill=settings.fill, numbers=keep)
+    notes += more + mended + check_images(stack, angles[keep], keep)
     return TiltSeries.from_angles(stack, angles[keep], pixel_size=size), notes
 
 
@@ -86,10 +89,11 @@ def read_volume(path: str | Path, settings: VolumeSettings = VolumeSettings()) -
     """
     path = Path(path)
     name, array, notes = _one_volume(path, settings.variable)
-    size = array.pixel_size if settings.voxel_size is None else settings.voxel_size
+    size = settings.voxel_size
+    if size is None:
+        size = array.pixel_size((0, 1, 2), path)
+        notes += _size_note("voxels", size, path)
     size = check_pixel_size(size, option="voxel-size", anything=settings.any_voxel_size)
-    if settings.voxel_size is None:
-        notes += (f"voxels of {size:.4g} Å, as {path.name} says",)
     values = np.asarray(array.load(), dtype=np.float32)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
@@ -98,6 +102,14 @@ def read_volume(path: str | Path, settings: VolumeSettings = VolumeSettings()) -
     if np.ptp(values) == 0:
         raise InputError(f"{path}: all voxels of {name} are {values.flat[0]:g}; give a volume with something in it")
     return Volume(values=values, voxel_size=size, origin=np.zeros(3), history=(f"read from {path.name}",)), notes
+
+
+def _size_note(what: str, size: float | None, path: Path) -> Notes:
+    """Where the size of pixels or voxels comes from."""
+    if size is None:
+        return ()
+    doubt = ", which is what much software writes where it does not know" if size == 1.0 else ""
+    return (f"{what} of {size:.4g} Å, as {path.name} says{doubt}",)
 
 
 def read_support(path: str | Path, image_shape: tuple[int, int]) -> NDArray[np.bool_]:

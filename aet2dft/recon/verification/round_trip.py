@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings, TraceSettings, VerifySettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.atom_fit import calibrate
+from aet2dft.recon.atoms.image_poses import corrected
+from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.atoms.simulate import WIDTH, Noise, simulate_images, with_noise
 from aet2dft.recon.metrics import Match, match
 from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.verification.frames import match_any_frame, match_turned, turn_of
 from aet2dft.recon.verification.multislice import Microscope, with_source
 from aet2dft.recon.verification.scattering import ImageComparison, compare_images, fine_images, scans, seconds_needed
 
 Warnings = tuple[str, ...]
-_ORDERS = tuple(itertools.permutations(range(3)))
-_SIGNS = tuple(itertools.product((1.0, -1.0), repeat=3))
-
-_SAME_FRAME = 0.9
-"""Fraction of the reference that is identified in the frame it has, above which no other is tried."""
-_BELIEVED = 0.5
-"""Another frame is believed where it identifies this fraction of the reference, and misses at most this part of what
-the given one misses: a crystal fits itself in part however it is turned."""
 _LAYER = 2.0
 """Å: thickness of the layers below the surface in which errors are counted."""
 
@@ -78,6 +73,29 @@ class Verification:
     images: ImageComparison | None = None
     """Measured images against those with multiple scattering; None where there are none."""
 
+    @property
+    def turn(self) -> float:
+        """Degrees by which the reference was turned, besides axes that were exchanged or reversed."""
+        return turn_of(self.orientation)
+
+
+def usual_chain(atoms: Atoms, refinement: Refinement | None = None) -> Chain:
+    """The steps that atoms show to have gone through, with their usual settings.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        With species where they were classified, with `position_sigma` where they were refined.
+    refinement : Refinement, optional
+        How they were refined; tells whether the geometry of the images was fitted.
+    """
+    species = tuple(chemical_symbols[z] for z in np.unique(atoms.numbers) if z)
+    steps: tuple[ClassifySettings | RefineSettings, ...] = (ClassifySettings(species=species),) if species else ()
+    if refinement is not None or "position_sigma" in atoms.arrays:
+        posed = refinement is not None and bool(refinement.shifts.any() or refinement.rotations.any())
+        steps += (RefineSettings(fit_geometry=posed),)
+    return Chain(steps=steps)
+
 
 def verify(
     atoms: Atoms,
@@ -85,7 +103,8 @@ def verify(
     *,
     truth: Atoms | None = None,
     series: TiltSeries | None = None,
-    chain: Chain = Chain(),
+    refinement: Refinement | None = None,
+    chain: Chain | None = None,
     support: NDArray[np.bool_] | None = None,
     seed: int = 0,
     cache: Path | None = None,
@@ -103,8 +122,10 @@ def verify(
         Known model. Without it, images of `atoms` are simulated in the geometry of `series`.
     series : TiltSeries, optional
         Measured images: they give the R factor of the model.
-    chain : Chain
-        Settings of the steps that are repeated.
+    refinement : Refinement, optional
+        Of the model against these images: where it fitted their shifts and turns, the images of the model have them.
+    chain : Chain, optional
+        Settings of the steps that are repeated; default: `usual_chain`.
     support : ndarray of bool, shape (nx, ny, nz), optional
         Support of the reconstruction.
     seed : int
@@ -133,16 +154,25 @@ def verify(
     is run on linear images.
     """
     orientation, warnings, comparison = np.eye(3), Warnings(), None
-    exact = None if series is None else model_images(atoms, series)
+    posed = series
+    if series is not None and refinement is not None:
+        posed = corrected(series, refinement.shifts, refinement.rotations)
+    exact = None if posed is None else model_images(atoms, posed)
     if truth is not None:
         found, reference = atoms, truth
         pairs, orientation, warnings = match_any_frame(atoms, truth, radius=settings.radius)
-    elif series is not None and exact is not None:
+        warnings += _without_elements({"model": atoms, "known model": truth})
+    elif series is not None and posed is not None and exact is not None:
         if settings.method != "linear":
-            exact, comparison, warnings = _scattered(atoms, series, exact, settings, cache, progress)
+            exact, comparison, warnings = _scattered(atoms, posed, exact, settings, cache, progress)
+        chain = usual_chain(atoms, refinement) if chain is None else chain
+        # what the chain is told of the geometry is what it was told before
         again = simulated_series(exact, series, settings, seed=seed)
         found, reference = run_chain(again, chain, support=support, seed=seed), atoms
         pairs = match(found, atoms, radius=settings.radius)
+        if any(isinstance(step, RefineSettings) and step.fit_geometry for step in chain.steps):
+            pairs, orientation, notes = match_turned(found, atoms, pairs)
+            warnings += notes
     else:
         raise InputError("verify needs a known model (--truth) or the images of the model; give one of them")
     return found, Verification(
@@ -153,6 +183,15 @@ def verify(
         r_factor=float("nan") if series is None or exact is None else _r_factor(exact, series),
         warnings=warnings,
         images=comparison,
+    )
+
+
+def _without_elements(models: dict[str, Atoms]) -> Warnings:
+    """What is said where one of two models has no species that could be compared."""
+    return tuple(
+        f"the {name} has no elements: atoms count as identified by their positions alone"
+        for name, atoms in models.items()
+        if not atoms.numbers.any()
     )
 
 
@@ -273,59 +312,10 @@ def _r_factor(exact: NDArray[np.float32], series: TiltSeries) -> float:
     return float(calibrate(series.projections, exact).r_factors(series.projections, exact).mean())
 
 
-def match_any_frame(model: Atoms, reference: Atoms, *, radius: float) -> tuple[Match, NDArray[np.float64], Warnings]:
-    """Match with a reference whose origin, or order and direction of axes, may be others.
-
-    Parameters
-    ----------
-    model, reference : Atoms
-        Positions in Å.
-    radius : float
-        Å: atoms farther apart do not match.
-
-    Returns
-    -------
-    match : Match
-        Best match.
-    orientation : ndarray, shape (3, 3)
-        Matrix that was applied to the positions of the reference.
-    warnings : tuple of str
-        A frame that is not that of the model is said: a mirror image is a warning, not a detail.
-    """
-    given = _from_any_origin(model, reference, np.eye(3), radius)
-    if given.fraction_identified >= _SAME_FRAME:
-        return given, np.eye(3), ()
-    frames = [_signed_permutation(axes, signs) for axes in _ORDERS for signs in _SIGNS]
-    tried = [_from_any_origin(model, reference, frame, radius) for frame in frames]
-    best = max(range(len(frames)), key=lambda k: _how_good(tried[k]))
-    found, n = tried[best], len(reference)
-    if found.n_right < _BELIEVED * n or n - found.n_right > _BELIEVED * (n - given.n_right):
-        return given, np.eye(3), ()
-    kind = "turned" if np.linalg.det(frames[best]) > 0 else "a mirror image (axes exchanged or reversed)"
-    axes = ", ".join("+-"[int(row.sum() < 0)] + "xyz"[int(np.abs(row).argmax())] for row in frames[best])
-    return found, frames[best], (f"the reference is {kind}: its ({axes}) were taken for x, y, z of the model",)
-
-
-def _how_good(found: Match) -> tuple[int, float]:
-    return found.n_right, -found.rmsd if len(found.pairs) else -np.inf
-
-
-def _signed_permutation(axes: ArrayLike, signs: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(np.diag(signs) @ np.eye(3)[np.asarray(axes)], dtype=np.float64)
-
-
-def _from_any_origin(model: Atoms, reference: Atoms, frame: NDArray[np.float64], radius: float) -> Match:
-    """Best match of the two, with the origin they have or with that of their centroids."""
-    turned = reference.copy()
-    turned.positions = reference.positions @ frame.T
-    shift = model.positions.mean(axis=0) - turned.positions.mean(axis=0)
-    return max((match(model, turned, radius=radius, shift=start) for start in (np.zeros(3), shift)), key=_how_good)
-
-
 def _right(found: Atoms, reference: Atoms, pairs: Match) -> NDArray[np.bool_]:
-    """(n,): pairs that are of one species; all where the found atoms have none."""
+    """(n,): pairs that are of one species; all where one of the two models has none."""
     here, there = found.numbers[pairs.pairs[:, 0]], reference.numbers[pairs.pairs[:, 1]]
-    return np.asarray((here == there) | (not found.numbers.any()))
+    return np.asarray((here == there) | (not found.numbers.any()) | (not reference.numbers.any()))
 
 
 def depth_profile(reference: Atoms, pairs: Match, *, right: NDArray[np.bool_]) -> DepthProfile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from aet2dft.memory import require_memory
+from aet2dft.memory import as_text, require_memory
 from aet2dft.recon.fourier.columns import BLOCK, tight_box
 from aet2dft.recon.fourier.fft import fast_size
 from aet2dft.recon.fourier.gridding import TOGETHER, grid_size
@@ -23,7 +23,7 @@ _STATES = {"tv": _DESCENT + 7 * _SINGLE + 1, "sirt": 6 * _SINGLE, "sart": 4 * _S
 """Bytes per voxel that an algorithm keeps, where they are not those of descent."""
 BY_PROJECTION = ("sirt", "sart", "fbp")
 """Algorithms without a convolution."""
-_FREED = 1.5
+_FREED = 1.25
 """With what the allocator keeps of freed blocks."""
 _BASE, _BASE_OF_PLANES = 8e6, 4e6
 """Bytes of plans, tables and buffers, whatever the size: of a volume, of planes."""
@@ -158,6 +158,6 @@ def require(planned: Plan) -> None:
         ways.insert(0, f"lower --oversampling ({oversampling})") if oversampling > 2 else None
     if planned.by_planes and not planned.settings.memory_mapped:
         mapped = replace(planned, settings=planned.settings.model_copy(update={"memory_mapped": True}))
-        ways.insert(0, f"take --memory-mapped ({needed_bytes(mapped) / 1e9:.2f} GB)")
+        ways.insert(0, f"take --memory-mapped ({as_text(needed_bytes(mapped))})")
     what = f"{planned.algorithm} on {' x '.join(map(str, planned.shape))} voxels"
     require_memory(needed_bytes(planned), what, "; or ".join(ways))

@@ -25,7 +25,8 @@ from aet2dft.recon.fourier.columns import reached_columns, take_columns, tight_b
 from aet2dft.recon.fourier.fft import fast_size
 from aet2dft.recon.fourier.gridding import grid_size
 from aet2dft.recon.fourier.projector import project_volume
-from aet2dft.recon.metrics import ShellCorrelation, fourier_shell_correlation, image_fit
+from aet2dft.recon.images.noise import noise_r_factor, unexplained
+from aet2dft.recon.metrics import ShellCorrelation, format_r, fourier_shell_correlation, image_fit
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.volumes.footprint import require
 from aet2dft.recon.volumes.preparation import Plan, Problem, plan, prepare
@@ -33,6 +34,8 @@ from aet2dft.recon.volumes.quality import Coverage, coverage
 from aet2dft.recon.volumes.support import shadow_support
 from aet2dft.recon.volumes.trial import Trial, choose_held_out, leave_out
 
+_DOUBTFUL = 0.3
+"""Part of the R factor without the noise from which on something is wrong: multiple scattering leaves 0.1 to 0.15."""
 _HALF_COLUMNS = 32
 """Neighboring planes about one tilt axis of which halves are compared."""
 _FEWEST_HALVED = 10
@@ -210,11 +213,26 @@ def carry_out(
         coverage=coverage(problem.series, max(volume.values.shape)),
         misfit=done.misfit,
         seconds_per_iteration=done.seconds,
-        warnings=problem.warnings,
+        warnings=(*problem.warnings, *_doubts(planned, problem, fit.r_factor)),
     )
     if kept is not None:
         kept.remove()
     return volume, result
+
+
+def _doubts(planned: Plan, problem: Problem, r_factor: float) -> tuple[str, ...]:
+    """Whether the images fit one object at all, after as many iterations as that takes."""
+    noise = float(noise_r_factor(problem.series.projections).mean())
+    if (
+        planned.settings.iterations is not None
+        or planned.algorithm == "fbp"
+        or unexplained(r_factor, noise) < _DOUBTFUL
+    ):
+        return ()
+    return (
+        f"R factor {format_r(r_factor)}, of which noise explains {format_r(noise)}: the images do not fit one object; "
+        "look at their alignment and angles, or see whether `refine --fit-geometry` mends them",
+    )
 
 
 def _judged(planned: Plan, problem: Problem, seed: int, kept: Checkpoint | None) -> Trial | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aet2dft.recon.algorithms.checkpoint import Checkpoint, Looks
 from aet2dft.recon.algorithms.descent import State, watched
 from aet2dft.recon.fourier.columns import reached_columns, take_columns
 from aet2dft.recon.images.noise import noise_r_factor
@@ -28,12 +29,14 @@ R factor no iteration changes: it does not count.
 """
 _FEWEST = 10
 """Images of which some can be left out."""
+_FEWEST_FITTED = 3
+"""Images that must remain: fewer say nothing of an object in three dimensions."""
 COLUMNS = 48
 """Planes perpendicular to a single tilt axis that are enough to judge by."""
 _SAME_BEAM = 1e-6
 """Sine squared, roughly, of an angle between beams along which the same is seen."""
-Start = Callable[[TiltSeries, NDArray[np.bool_]], Iterator[State]]
-"""Begins an algorithm with images and a support (nx, ny, nz)."""
+Start = Callable[..., Iterator[State]]
+"""Takes a series, a support (nx, ny, nz) and the `Memory` of an earlier state or None: the states of an algorithm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,7 @@ def leave_out(
     most: int,
     stop_early: bool,
     by_planes: bool,
+    checkpoint: Checkpoint | None = None,
 ) -> Trial:
     """Fit the other images and watch how well the left-out ones are predicted.
 
@@ -88,6 +92,8 @@ def leave_out(
         Whether it ends before, once more iterations do not help.
     by_planes : bool
         Whether planes perpendicular to a tilt axis are problems of their own: then some of them are enough.
+    checkpoint : Checkpoint, optional
+        Keeps the state; what it holds already is not done again.
     """
     noise = float(noise_r_factor(series.projections[left_out]).mean())
     if by_planes:
@@ -95,8 +101,10 @@ def leave_out(
         series, support = take_columns(series, columns), support[:, columns]
     fitted = series.subset(np.setdiff1d(np.arange(series.n_images), left_out))
     held_out = series.subset(left_out)
-    iterations, r_free = [], []
-    for state in watched(start(fitted, support), held_out=held_out, every=min(_CHECK_EVERY, most)):
+    before = None if checkpoint is None else checkpoint.looks()
+    iterations, r_free = ([], []) if before is None else (before.iteration.tolist(), before.r_free.tolist())
+    states = start(fitted, support, memory=None if before is None else before.memory)
+    for state in watched(states, held_out=held_out, every=min(_CHECK_EVERY, most)):
         if not math.isnan(state.r_free):
             iterations.append(state.iteration)
             r_free.append(state.r_free)
@@ -104,6 +112,9 @@ def leave_out(
                 break
         if state.iteration >= most:
             break
+        if checkpoint is not None and checkpoint.is_due:
+            looks = Looks(iteration=np.array(iterations), r_free=np.array(r_free), memory=state.memory)
+            checkpoint.save_looks(looks)
     return Trial(held_out=left_out, iteration=np.array(iterations), r_free=np.array(r_free), noise=noise)
 
 
@@ -133,7 +144,8 @@ def choose_held_out(series: TiltSeries, fraction: float, seed: int) -> NDArray[n
     Returns
     -------
     ndarray, shape (m,)
-        Indices, rising; empty if the fraction is zero or there are fewer than ten images.
+        Indices, rising; empty if the fraction is zero, there are fewer than ten images, or fewer than three of them
+        would remain, as where all look the same way.
     """
     count = max(1, round(fraction * series.n_images))
     if fraction == 0 or series.n_images < _FEWEST:
@@ -144,4 +156,5 @@ def choose_held_out(series: TiltSeries, fraction: float, seed: int) -> NDArray[n
     beams = series.rotations[:, :, 2]
     # the beam and its opposite show the same image, mirrored
     alike = np.abs(beams @ beams[chosen].T) > 1 - _SAME_BEAM
-    return np.flatnonzero(alike.any(axis=1))
+    out = np.flatnonzero(alike.any(axis=1))
+    return out if series.n_images - len(out) >= _FEWEST_FITTED else out[:0]

@@ -80,13 +80,33 @@ def test_scale_and_background_of_every_image_come_back():
     rng = np.random.default_rng(0)
     model = 10 * images(GEOMETRY, lattice(4.0))
     scale, background = rng.uniform(0.8, 1.2, 16), rng.uniform(-5, 5, 16)
-    expected = Calibration(scale=scale, background=background, gain=2.0, offset=9.0).expected(model)
-    noise = np.sqrt(2.0 * np.maximum(expected, 0) + 9.0) * rng.standard_normal(model.shape)
+    truth = Calibration(scale=scale, background=background, gain=2.0, offset=9.0)
+    expected = truth.expected(model)
+    noise = np.sqrt(truth.variance(model)) * rng.standard_normal(model.shape)
     found = atom_fit.calibrate((expected + noise).astype(np.float32), model)
     np.testing.assert_allclose(found.scale, scale, rtol=0.02)
     np.testing.assert_allclose(found.background, background, atol=0.6)
     assert found.gain == pytest.approx(2.0, rel=0.05)
     assert found.offset == pytest.approx(9.0, rel=0.1)
+
+
+def test_a_constant_of_the_camera_changes_neither_noise_nor_weights_nor_r_factors():
+    """Truth: the images without the constant, and with a background subtracted that was real."""
+    rng = np.random.default_rng(0)
+    model = images(GEOMETRY, lattice(4.0))
+    measured = rng.poisson(model + 4.0).astype(np.float32)
+    first, *others = [(measured + black, atom_fit.calibrate(measured + black, model)) for black in (0, 500, -150)]
+    for images_there, found in others:
+        assert (found.gain, found.offset) == pytest.approx((first[1].gain, first[1].offset), rel=1e-2)
+        np.testing.assert_allclose(found.r_factors(images_there, model), first[1].r_factors(measured, model), rtol=1e-3)
+        weights = Problem.of(GEOMETRY, images_there, model, found).weights
+        np.testing.assert_allclose(weights, Problem.of(GEOMETRY, measured, model, first[1]).weights, rtol=2e-2)
+    assert (first[1].gain, first[1].offset) == pytest.approx((1.0, 4.0), rel=0.1)
+
+
+def test_few_atoms_are_not_probed_thousands_of_times():
+    """Truth: 2,000 atoms, repeats included, as long as that is no more than 50 repeats."""
+    assert [atom_fit.probes(n) for n in (0, 1, 40, 200, 5000)] == [50, 50, 50, 10, 1]
 
 
 def test_scales_are_1_on_average_without_changing_what_is_expected():

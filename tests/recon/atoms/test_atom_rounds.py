@@ -7,15 +7,16 @@ import pytest
 
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.atom_rounds import (
-    Changes,
     Data,
     Model,
+    apart,
     completed,
     gauss_newton,
     height_of_faintest,
     pruned,
     settled,
 )
+from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.atoms.residuals import BackProjector
@@ -106,6 +107,24 @@ def test_a_false_atom_and_a_split_one_are_dropped_with_their_evidence(series):
     assert sorted(left.source) == list(range(64))
     assert list(dropped.actions) == ["dropped", "dropped"]
     assert (dropped.heights < 80.0).all()
+
+
+def test_one_atom_taken_for_two_is_one_whatever_its_odds(series):
+    """Truth: the crystal; half of one atom stands beside the other half, and both lower chi-square."""
+    truth = crystal()
+    heights = truth.heights.copy()
+    heights[43] *= 0.6
+    split = replace(
+        truth,
+        positions=np.vstack([truth.positions, truth.positions[43] + [0.0, 0.0, 3.0]]),
+        heights=np.append(heights, 0.4 * truth.heights[43]),
+        kinds=np.append(truth.kinds, 0),
+    )
+    state = next(gauss_newton(Data.of(series, 0.1), split))
+    left, dropped = apart(model_of(split), state, min_distance=NEAREST)
+    assert sorted(left.source) == list(range(64))
+    assert list(dropped.reasons) == ["distance"]
+    assert dropped.odds[0] > 0
 
 
 def test_contacts_with_higher_atoms_count_against_an_atom(series):

@@ -41,6 +41,23 @@ def test_contacts_begin_at_the_lowest_hundredth_of_the_distances():
     np.testing.assert_allclose(contacts.widths, np.sqrt(2.0) * 0.25, atol=0.05)
 
 
+def test_an_atom_between_others_is_false_unless_its_place_is_badly_known():
+    """Truth: the crystal, and one faint atom more at half a bond from a bright one: one is false, not its neighbors."""
+    atoms = fcc(7)
+    inner = int(np.argmin(np.linalg.norm(atoms.positions, axis=1) + 100.0 * (atoms.kinds == 0)))
+    more = replace(
+        atoms,
+        positions=np.vstack([atoms.positions, atoms.positions[inner] + [0.5 * BOND, 0.0, 0.0]]),
+        heights=np.append(atoms.heights, 1.5),
+        kinds=np.append(atoms.kinds, 1),
+    )
+    contacts = Contacts.of(more)
+    well_known = np.broadcast_to(1e-3 * np.eye(3), (len(more.heights), 3, 3))
+    assert list(np.flatnonzero(contacts.false(more, well_known))) == [len(atoms.heights)]
+    assert not contacts.false(more, 1e3 * well_known).any()
+    assert not contacts.false(atoms, well_known[:-1]).any()
+
+
 def test_badly_known_atoms_do_not_widen_the_contacts_of_their_kind():
     """Truth: the contacts of the crystal before its faint atoms were shaken by four times its scatter."""
     atoms = fcc(7)

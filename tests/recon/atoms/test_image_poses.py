@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
-from aet2dft.recon.atoms.image_poses import difference, posed, rotation_matrices
+from aet2dft.recon.atoms.image_poses import corrected, difference, posed, rotation_matrices
 from aet2dft.recon.geometry import tilt_rotations
+from aet2dft.recon.tilt_series import TiltSeries
 
 
 def setting(n_images=11):
@@ -72,3 +73,15 @@ def test_so_few_atoms_that_no_turn_shows_leave_the_geometry_finite(n_atoms):
     found = posed(geometry, images(geometry, few), few)
     assert np.isfinite(found.axes).all()
     np.testing.assert_allclose(found.centers, geometry.centers, atol=1e-2)
+
+
+def test_a_corrected_series_sees_the_atoms_where_the_fit_does():
+    geometry, _atoms = setting()
+    random = np.random.default_rng(3)
+    turns, shifts = 0.1 * random.normal(size=(11, 3)), random.normal(size=(11, 2))
+    fitted = replace(geometry, axes=geometry.axes @ rotation_matrices(turns), centers=geometry.centers + shifts)
+    series = TiltSeries.from_angles(np.ones((11, 64, 64)), np.linspace(-60, 60, 11), pixel_size=0.5)
+    found, rotations = difference(fitted, geometry)
+    again = ImageGeometry.of(corrected(series, found, np.degrees(rotations)))
+    assert np.allclose(again.axes, fitted.axes)
+    assert np.allclose(again.centers, fitted.centers)

@@ -158,6 +158,32 @@ def test_a_volume_without_maxima_or_with_numbers_that_are_none_is_refused():
         trace(flat, TraceSettings(threshold=1e6))
 
 
+@pytest.mark.parametrize(("ground", "factor"), [(0.02, 1.0), (5.0, 1.0), (-0.5, 1.0), (3e4, 1e6)])
+@pytest.mark.parametrize("noise", [0.0, 2e-4])
+def test_a_constant_in_the_volume_changes_no_atom(ground, factor, noise):
+    """Truth: the same volume without it; its highest voxel is 0.16."""
+    plain = volume(places(12), noise=noise)
+    atoms, result = trace(plain)
+    raised, said = trace(replace(plain, values=factor * plain.values + np.float32(ground)))
+    assert said.n_candidates == pytest.approx(result.n_candidates, rel=0.3)
+    assert "ground of the volume" in said.warnings[0]
+    assert not result.warnings
+    strong = atoms.arrays["intensity"] > 0.5 * atoms.arrays["intensity"].max()
+    assert np.abs(paired(raised[: strong.sum()], atoms.positions[strong])).max() < 0.01
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_single_voxels_brighter_than_all_atoms_do_not_decide_what_is_strong(smoothing):
+    """Truth: the same volume without them."""
+    plain, settings = volume(places(12)), TraceSettings(smoothing=smoothing)
+    values = plain.values.copy()
+    values[2, 3, 4] = values[25, 20, 4] = 100 * values.max()
+    atoms, result = trace(replace(plain, values=values), settings)
+    expected, _ = trace(plain, settings)
+    assert np.abs(paired(atoms[: len(expected)], expected.positions)).max() < 0.02
+    assert "(first: (2, 3, 4))" in result.warnings[0]
+
+
 def test_a_threshold_in_the_noise_is_refused():
     noise = np.random.default_rng(0).standard_normal((30, 30, 30)).astype(np.float32)
     with pytest.raises(InputError, match="they are noise"):

@@ -39,6 +39,14 @@ def test_atoms_are_moved_back_to_where_the_images_show_them(piece, series, move)
     assert_allclose(foreign.positions - move, piece.positions, atol=1e-9)
 
 
+def test_candidates_of_another_volume_are_placed_by_their_intensities(piece, series):
+    """Truth: the atoms; their elements are not known, at first with heights, then without."""
+    candidates = Atoms("X" * len(piece), positions=piece.positions + np.array([3.0, -2.0, 1.0]))
+    assert_allclose(place(candidates, series)[1], (-3.0, 2.0, -1.0), atol=0.3)
+    candidates.set_array("intensity", np.where(piece.symbols == "Pt", 1.0, 0.2))
+    assert_allclose(place(candidates, series)[1], (-3.0, 2.0, -1.0), atol=0.15)
+
+
 def test_atoms_that_are_in_place_stay_untouched(piece, series):
     found, shift = place(piece, series)
     assert_allclose(found.positions, piece.positions, rtol=0, atol=0)

@@ -1,9 +1,13 @@
 """Atoms refined against images. Truth: a ball cut from the measured FePt particle behind simulated images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
+from aet2dft.atoms import composition
 from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.refinement import refine
@@ -137,6 +141,41 @@ def test_an_image_that_does_not_belong_is_named(ball, series):
     spoiled = TiltSeries.from_angles(images, TILTS, pixel_size=PIXEL)
     _, result = refine(disturbed(ball, 0.03), spoiled, RefineSettings(rounds=0, iterations=1))
     assert any(text.startswith("1 images fit badly") and text.endswith(": 7") for text in result.warnings)
+
+
+def test_images_that_are_out_of_place_are_told_and_others_are_not(ball, series, refined):
+    """Truth: images in place, and the same shifted by half a pixel each way, at random."""
+    assert not any("--fit-geometry" in text for text in refined[1].warnings)
+    away = np.random.default_rng(0).normal(0, 0.5, (len(TILTS), 2))
+    shifted = replace(series, center=series.center + away)
+    _, result = refine(disturbed(ball), shifted, RefineSettings(rounds=0, iterations=2))
+    assert any("use --fit-geometry" in text for text in result.warnings)
+
+
+def test_pairs_that_are_too_near_are_named_with_their_distance(ball, series):
+    """Truth: the ball, in which 2.8 Å is more than most bonds have."""
+    start = disturbed(ball, 0.03)
+    start.set_array("site_id", np.arange(1, len(ball) + 1))
+    atoms, result = refine(start, series, RefineSettings(rounds=0, iterations=2), min_distance=2.8)
+    short = next(text for text in result.warnings if "nearer than 2.8" in text)
+    pairs = neighbor_list("ij", atoms, 2.8)
+    assert short.startswith(f"{len(pairs[0]) // 2} pairs of atoms")
+    i, j = (atoms.arrays["site_id"][each] for each in pairs)
+    assert any(f"site {one} and {other} (" in short for one, other in zip(i, j, strict=True))
+    assert short.endswith("more")
+    assert result.composition_before == composition(ball)
+    assert result.n_species_changed == 0
+
+
+def test_species_that_the_fitted_heights_change_are_counted(ball, series):
+    """Truth: the ball; three of its Pt come in as Fe."""
+    start = disturbed(ball, 0.03)
+    wrong = np.flatnonzero(start.symbols == "Pt")[:3]
+    start.symbols[wrong] = "Fe"
+    atoms, result = refine(start, series, RefineSettings(rounds=0, iterations=2))
+    assert result.n_species_changed == 3
+    assert composition(atoms) == composition(ball)
+    assert result.composition_before["Fe"] == composition(ball)["Fe"] + 3
 
 
 def test_atoms_without_intensities_can_be_refined(ball, series):

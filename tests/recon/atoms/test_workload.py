@@ -29,6 +29,14 @@ def test_more_steps_more_rounds_and_more_images_take_longer(case):
     assert workload.needed_bytes(series.subset(np.arange(4))) < workload.needed_bytes(series)
 
 
+def test_what_repeats_of_the_noise_take_is_told(case, monkeypatch):
+    """Truth: 50 fits of noise for one atom take longer than one."""
+    atoms, series = case
+    many = workload.predicted_seconds(atoms[:1], series, RefineSettings(rounds=0, iterations=1))
+    monkeypatch.setattr(workload, "probes", lambda n_atoms: 1)
+    assert workload.predicted_seconds(atoms[:1], series, RefineSettings(rounds=0, iterations=1)) < many / 3
+
+
 def test_a_refinement_that_memory_does_not_allow_is_refused(case, monkeypatch):
     atoms, series = case
     monkeypatch.setattr(memory, "free_memory", lambda: 0.9 * workload.needed_bytes(series))

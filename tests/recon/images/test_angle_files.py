@@ -79,8 +79,10 @@ def test_radians_are_recognized_and_converted_only_when_asked(tmp_path):
         read_angles(path)
     assert_allclose(read_angles(path, unit="radians")[0], TILTS)
     assert_allclose(read_angles(path, unit="degrees")[0], np.radians(TILTS))
-    few = stored(tmp_path, ".npy", a=np.radians(TILTS[:8]))
-    assert read_angles(few)[0].shape == (8,)
+    with pytest.raises(InputError, match="all 3 angles lie within"):
+        read_angles(stored(tmp_path, ".npy", a=np.radians(TILTS[:3])))
+    for few in (TILTS[:2], np.zeros(12), np.zeros((5, 3))):
+        assert read_angles(stored(tmp_path, ".npy", a=np.radians(few)))[0].shape == few.shape
 
 
 @pytest.mark.parametrize(

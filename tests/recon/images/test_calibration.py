@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from aet2dft.recon.images.calibration import divided, find_brightness, find_center, moved
+from aet2dft.recon.images.calibration import binned, divided, find_brightness, find_center, moved
 from aet2dft.recon.tilt_series import TiltSeries
 
 N = 40
@@ -81,3 +81,14 @@ def test_a_center_is_moved_across_the_tilt_axis_only():
     series, _ = atoms_images()
     assert_allclose(moved(series, 0.25).center - series.center, np.tile([0.25, 0.0], (len(ANGLES), 1)))
     assert moved(series, 0.0) is series
+
+
+@pytest.mark.parametrize("shape", [(200, 3), (3, 200), (130, 70)])
+def test_long_narrow_images_are_binned_to_square_pixels(shape):
+    """Truth: the sums of the images; centering them moves a fraction of a pixel out."""
+    images = np.random.default_rng(0).random((5, *shape)).astype(np.float32)
+    coarse = binned(TiltSeries.from_angles(images, np.linspace(-60, 60, 5), pixel_size=0.4))
+    by = -(-max(shape) // 64)
+    assert coarse.pixel_size == pytest.approx(0.4 * by)
+    rows, columns = (max(1, size // by) * by for size in shape)
+    assert_allclose(coarse.projections.sum(axis=(1, 2)), images[:, :rows, :columns].sum(axis=(1, 2)), rtol=0.06)

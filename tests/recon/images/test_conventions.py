@@ -122,6 +122,13 @@ def test_too_few_images_are_refused_and_not_checked_unasked(tilted):
     assert not is_quick(TiltSeries.from_angles(tilted[:4], TILTS[:4], pixel_size=PIXEL))
 
 
+@pytest.mark.parametrize("shape", [(72, 2), (2, 72)])
+def test_long_narrow_images_are_compared_too(shape):
+    stack = np.random.default_rng(0).normal(1, 1, (15, *shape)).astype(np.float32)
+    found = check(stack, TILTS)
+    assert np.isfinite(found.r_factor).all()
+
+
 def test_many_conventions_on_small_images_take_too_long_to_be_checked_unasked(turned):
     assert not is_quick(TiltSeries.from_angles(turned, EULER, pixel_size=PIXEL))
 

@@ -84,6 +84,82 @@ def test_the_pixel_size_of_an_mrc_file_is_taken_unless_it_is_given(tmp_path, ima
         assert series.pixel_size == pytest.approx(expected)
 
 
+def volume_mrc(path, values, **header):
+    """A volume (x, y, z), and what the header says instead of the truth."""
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(np.ascontiguousarray(values.T))
+        file.voxel_size = header.pop("voxel_size", 0.37)
+        for name, value in header.items():
+            setattr(file.header, name, value)
+
+
+VOLUME = np.random.default_rng(7).random((6, 7, 8)).astype(np.float32)
+
+
+def test_an_mrc_volume_with_exchanged_axes_is_put_in_order(tmp_path):
+    """Truth: columns along z, rows along x, sections along y."""
+    volume_mrc(tmp_path / "v.mrc", VOLUME.transpose(2, 0, 1), mapc=3, mapr=1, maps=2)
+    assert_array_equal(read_volume(tmp_path / "v.mrc")[0].values, VOLUME)
+
+
+def test_an_mrc_file_without_stamp_is_read_and_one_that_is_cut_off_refused(tmp_path):
+    volume_mrc(tmp_path / "v.mrc", VOLUME, map=b"")
+    assert_array_equal(read_volume(tmp_path / "v.mrc")[0].values, VOLUME)
+    (tmp_path / "v.mrc").write_bytes((tmp_path / "v.mrc").read_bytes()[:-5])
+    with pytest.raises(InputError, match="is cut off: 2363 bytes"):
+        read_volume(tmp_path / "v.mrc")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"voxel_size": (0.37, 0.37, 0.74)}, "0.37 x 0.37 x 0.74 Å; only squares and cubes"),
+        ({"mx": 0, "my": 0, "mz": 0}, "does not say how large a pixel is; give --voxel-size"),
+        ({"cella": (0, 0, 0)}, "does not say how large a pixel is; give --voxel-size"),
+    ],
+)
+def test_a_header_without_a_size_of_voxels_asks_for_it(tmp_path, header, message):
+    volume_mrc(tmp_path / "v.mrc", VOLUME, **header)
+    with pytest.raises(InputError, match=message):
+        read_volume(tmp_path / "v.mrc")
+    assert read_volume(tmp_path / "v.mrc", VolumeSettings(voxel_size=0.4))[0].voxel_size == 0.4
+
+
+def test_complex_values_are_refused(tmp_path, images):
+    volume_mrc(tmp_path / "v.mrc", VOLUME.astype(np.complex64))
+    savemat(tmp_path / "v.mat", {"v": VOLUME + 1j})
+    for name in ("v.mrc", "v.mat"):
+        with pytest.raises(InputError, match="complex"):
+            read_volume(tmp_path / name, VolumeSettings(voxel_size=0.4))
+
+
+def test_sections_of_a_stack_may_be_as_far_apart_as_they_like_and_a_size_of_one_is_doubted(tmp_path, images):
+    volume_mrc(tmp_path / "a.mrc", images.transpose(1, 2, 0), voxel_size=(1.0, 1.0, 14.0))
+    series, notes = read_tilt_series(tmp_path / "a.mrc", settings(tmp_path, pixel_size=None))
+    assert series.pixel_size == 1.0
+    assert "pixels of 1 Å, as a.mrc says, which is what much software writes" in notes[0]
+
+
+@pytest.mark.parametrize(("unit", "length"), [("[n_m]", 10.0), ("Å", 1.0), (b"A", 1.0), ("[p_x]", None)])
+def test_the_coordinates_beside_the_array_of_an_emd_file_give_the_size_of_a_pixel(tmp_path, images, unit, length):
+    with h5py.File(tmp_path / "a.emd", "w") as file:
+        file["data/tilts/data"] = np.moveaxis(images, 0, 2)
+        for k, size in enumerate(SHAPE, start=1):
+            file[f"data/tilts/dim{k}"] = np.arange(size) * 0.037
+            file[f"data/tilts/dim{k}"].attrs["units"] = unit
+        file["data/tilts/dim3"] = np.array(TILTS)
+    words = settings(tmp_path, pixel_size=None)
+    if length is None:
+        with pytest.raises(InputError, match="does not say how large a pixel is"):
+            read_tilt_series(tmp_path / "a.emd", words)
+        return
+    if length == 1.0:
+        words = words.model_copy(update={"any_pixel_size": True})
+    series, notes = read_tilt_series(tmp_path / "a.emd", words)
+    assert series.pixel_size == pytest.approx(0.037 * length)
+    assert any("as a.emd says" in note for note in notes)
+
+
 def test_the_axis_that_has_the_length_of_the_angles_counts_the_images(tmp_path, images):
     cube = np.random.default_rng(0).uniform(size=(14, 14, 9)).astype(np.float32)
     np.save(tmp_path / "cube.npy", cube)
@@ -97,6 +173,22 @@ def test_numbers_of_images_and_angles_that_differ_are_refused_with_both(tmp_path
     np.save(tmp_path / "a.npy", images)
     with pytest.raises(InputError, match=r"angles.txt holds 13 angles.*a\.npy.*\(14, 24, 20\)"):
         read_tilt_series(tmp_path / "a.npy", settings(tmp_path, TILTS[1:]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda stack: stack[9].fill(np.nan), "first: image 9, pixel"),
+        (lambda stack: stack[9].fill(3.0), "first: image 9, all pixels are 3.*--exclude 9$"),
+        (lambda stack: stack.__setitem__(9, stack[6]), "images 6 and 9 are identical; leave one out with --exclude 9"),
+    ],
+)
+def test_messages_number_the_images_as_the_file_does_where_some_are_left_out(tmp_path, images, damage, message):
+    stack = images.copy()
+    damage(stack)
+    np.save(tmp_path / "a.npy", stack)
+    with pytest.raises(InputError, match=message):
+        read_tilt_series(tmp_path / "a.npy", settings(tmp_path, exclude=(0, 3)))
 
 
 def test_of_several_stacks_one_must_be_named(tmp_path, images):

@@ -1,17 +1,23 @@
 """Models against known ones. Truth: copies of a piece of the measured particle with known errors, turns and losses."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.transform import Rotation
 
-from aet2dft.config import VerifySettings
+from aet2dft.config import RefineSettings, VerifySettings
 from aet2dft.errors import InputError
+from aet2dft.recon.atoms.image_poses import corrected
 from aet2dft.recon.atoms.simulate import Noise, simulate
 from aet2dft.recon.metrics import match
-from aet2dft.recon.verification.round_trip import depth_profile, match_any_frame, model_images, simulated_series, verify
+from aet2dft.recon.verification.frames import match_any_frame, turn_of
+from aet2dft.recon.verification.round_trip import depth_profile, model_images, simulated_series, usual_chain, verify
 
 TILTS = np.linspace(-65.0, 64.0, 22)
 SHAPE = (60, 64)
@@ -56,6 +62,60 @@ def test_a_foreign_reference_is_not_turned_until_it_fits_by_chance(ball):
     _, frame, notes = match_any_frame(ball, other, radius=0.3)
     assert_array_equal(frame, np.eye(3))
     assert notes == ()
+
+
+def test_a_small_turn_of_the_whole_model_is_taken_out_and_said(ball):
+    """Truth: a turn of 1.5 degrees about an axis between those of the frame, and errors of 2 pm along each."""
+    turn = Rotation.from_rotvec(np.radians(1.5) * np.array([0.6, 0.0, 0.8])).as_matrix()
+    model = ball[::-1]
+    model.positions = model.positions @ turn.T + np.random.default_rng(0).normal(0.3, 0.02, (len(ball), 3))
+    found, orientation, notes = match_any_frame(model, ball, radius=1.0)
+    assert found.n_matched == len(ball)
+    assert found.rmsd == pytest.approx(0.02 * 3**0.5, rel=0.1)
+    assert_allclose(orientation, turn, atol=1e-3)
+    assert turn_of(orientation) == pytest.approx(1.5, abs=0.05)
+    assert f"turned by {turn_of(orientation):.2f} degrees" in notes[0]
+    assert turn_of(orientation[[2, 0, 1]] * [[1], [-1], [1]]) == pytest.approx(1.5, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 13, 300])
+def test_errors_without_a_turn_are_not_made_smaller_by_one(n, seed):
+    random = np.random.default_rng(seed)
+    reference = Atoms(f"Pt{n}", positions=random.uniform(-20, 20, (n, 3)))
+    model = reference.copy()
+    model.positions += random.normal(0, 0.1, (n, 3))
+    pairs, orientation, notes = match_any_frame(model, reference, radius=1.0)
+    assert_array_equal(orientation, np.eye(3))
+    assert (pairs.n_matched, notes) == (n, ())
+
+
+def test_a_model_without_elements_is_identified_by_positions_and_that_is_said(ball):
+    bare = Atoms("X" * len(ball), positions=ball.positions)
+    for model, truth, name in ((ball, bare, "known model"), (bare, ball, "model")):
+        _, result = verify(model, truth=truth)
+        assert result.match.fraction_identified == 1.0
+        assert_allclose(result.profile.fraction_identified, 1.0)
+        assert result.warnings == (f"the {name} has no elements: atoms count as identified by their positions alone",)
+
+
+def test_shifts_and_turns_that_were_fitted_count_in_the_images_of_the_model(ball, series):
+    random = np.random.default_rng(1)
+    fitted = SimpleNamespace(shifts=random.normal(0, 0.7, (22, 2)), rotations=random.normal(0, 1.0, (22, 3)))
+    true = corrected(series, fitted.shifts, fitted.rotations)
+    measured = replace(series, projections=model_images(ball, true))
+    plain = verify(ball, truth=ball, series=measured)[1].r_factor
+    assert verify(ball, truth=ball, series=measured, refinement=fitted)[1].r_factor < 1e-3 < 0.2 < plain
+
+
+def test_the_steps_that_atoms_show_are_repeated(ball):
+    assert usual_chain(Atoms("X2", positions=np.eye(3)[:2])).steps == ()
+    assert [step.species for step in usual_chain(ball).steps] == [("Fe", "Pt")]
+    refined = ball.copy()
+    refined.set_array("position_sigma", np.ones((len(ball), 3)))
+    assert usual_chain(refined).steps[1] == RefineSettings()
+    fitted = SimpleNamespace(shifts=np.ones((3, 2)), rotations=np.zeros((3, 3)))
+    assert usual_chain(refined, fitted).steps[1] == RefineSettings(fit_geometry=True)
 
 
 def test_layers_hold_every_atom_once_and_errors_where_they_are(ball):

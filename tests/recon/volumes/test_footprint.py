@@ -10,6 +10,7 @@ from aet2dft import memory
 from aet2dft.config import ReconstructSettings
 from aet2dft.errors import ResourceError
 from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.volumes import forecast
 from aet2dft.recon.volumes.footprint import disk_bytes, needed_bytes, require
 from aet2dft.recon.volumes.forecast import predicted_seconds
 from aet2dft.recon.volumes.preparation import plan
@@ -56,3 +57,26 @@ def test_too_small_a_disk_is_refused(monkeypatch, tmp_path):
 def test_the_time_that_is_told_grows_with_the_iterations(general):
     few, many = (predicted_seconds(planned(24, general=general, iterations=n)) for n in (10, 10_000))
     assert 0 < few < many < 10_000
+
+
+def test_the_time_of_what_is_done_for_every_image_grows_with_their_pixels(monkeypatch):
+    """Truth: pieces of which an iteration takes a nanosecond per pixel and the preparation ten times as long."""
+
+    def timed(_, series, shape):
+        return 1e-8 * series.projections.size, 1e-9 * series.projections.size
+
+    monkeypatch.setattr(forecast, "_timed", timed)
+    film = planned(128, general=True, iterations=50, held_out=0, extended=True, thickness=16.0, halves=True)
+    assert film.shape[0] > 128
+    assert predicted_seconds(film) == pytest.approx(2 * (10 + 50) * 1e-9 * len(TILTS) * 128**2, rel=1e-6)
+
+
+def test_the_time_of_planes_holds_what_every_block_of_them_takes_anew(monkeypatch):
+    """Truth: a second for every run and every iteration, a tenth of that for every plane."""
+
+    def timed(_, series, shape):
+        return (1 + 0.1 * shape[1],) * 2
+
+    monkeypatch.setattr(forecast, "_timed", timed)
+    one = planned(64, iterations=4, held_out=0, extended=True, thickness=16.0, halves=False)
+    assert predicted_seconds(one) == pytest.approx(5 * (2 + 6.4))

@@ -156,6 +156,7 @@ def test_images_that_are_left_out_are_inner_ones_with_all_their_doubles():
         assert all((np.round(angles % 180, 6) == tilt).sum() == (tilts == tilt).sum() for tilt in tilts)
     assert not choose_held_out(series, 0.0, 0).size
     assert not choose_held_out(series.subset(np.arange(9)), 0.3, 0).size
+    assert not choose_held_out(series.subset(np.zeros(12, dtype=int)), 0.1, 0).size
 
 
 def test_without_images_to_spare_there_is_no_trial(truth):
@@ -185,6 +186,31 @@ def test_a_killed_run_goes_on_to_the_same_bytes(truth, tmp_path, monkeypatch):
     assert_array_equal(volume.values, whole.values)
     assert_array_equal(result.misfit, expected.misfit)
     assert not file.exists()
+
+
+@pytest.mark.parametrize("algorithm", ["lsq", "genfire", "sirt"])
+def test_a_trial_that_is_killed_goes_on_where_it_was(truth, tmp_path, monkeypatch, algorithm):
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+    series, file = images_of(truth), tmp_path / "run.checkpoint"
+    settings = ReconstructSettings(algorithm=algorithm, iterations=13, halves=False)
+    whole, expected = reconstruct(series, settings)
+    save, saved = checkpoint.Checkpoint.save_looks, []
+
+    def killed(self, looks):
+        save(self, looks)
+        saved.append(looks.memory.iteration)
+        if looks.memory.iteration == 7 and saved.count(7) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "save_looks", killed)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(series, settings, checkpoint=file)
+    volume, result = reconstruct(series, settings, checkpoint=file)
+    assert saved == list(range(1, 13))
+    assert_array_equal(volume.values, whole.values)
+    for name in ("held_out", "iteration", "r_free"):
+        assert_array_equal(getattr(result.trial, name), getattr(expected.trial, name))
 
 
 def test_the_trial_of_a_killed_run_is_not_repeated(truth, tmp_path, monkeypatch):
@@ -258,7 +284,7 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_ways_out(truth, monke
     monkeypatch.setattr(memory, "free_memory", lambda: 1e5)
     with pytest.raises(ResourceError, match=r"lsq on 32 x 32 x 32 voxels needs .* GB.*bin the images"):
         reconstruct(images_of(truth))
-    with pytest.raises(ResourceError, match=r"take --memory-mapped \(0\.01 GB\); or bin the images"):
+    with pytest.raises(ResourceError, match=r"take --memory-mapped \(\d\.\d MB\); or bin the images"):
         reconstruct(images_of(truth))
     with pytest.raises(ResourceError, match=r"lower --oversampling \(3\); or take --algorithm lsq"):
         reconstruct(images_of(truth, EULER), ReconstructSettings(algorithm="genfire"))
@@ -396,3 +422,15 @@ def test_the_default_run_on_the_workshop_particle_explains_the_clean_images(data
     # multiple scattering, not a detector, makes these images unequal
     assert not result.equalized
     assert result.center_offset == 0
+
+
+def test_images_that_fit_no_object_are_said_so():
+    volume = np.zeros((N, N, N), dtype=np.float32)
+    for corner in ((-9, 0, 3), (8, 2, -8), (2, -3, 9), (9, 4, 6)):
+        volume += np.roll(atoms_volume(n=6, radius=2), corner, axis=(0, 1, 2))
+    right = images_of(volume)
+    assert not any("one object" in text for text in reconstruct(right)[1].warnings)
+    mixed = right.projections[np.random.default_rng(0).permutation(right.n_images)]
+    shuffled = TiltSeries.from_angles(mixed, ANGLES, pixel_size=0.5)
+    result = reconstruct(shuffled)[1]
+    assert any("one object" in text for text in result.warnings), result.r_factor

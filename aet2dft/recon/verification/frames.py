@@ -1,0 +1,148 @@
+"""A known model in the frame of another one: its origin, order and direction of its axes, a small turn."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.recon.metrics import Match, match
+
+Floats = NDArray[np.float64]
+Notes = tuple[str, ...]
+_ORDERS = tuple(itertools.permutations(range(3)))
+_SIGNS = tuple(itertools.product((1.0, -1.0), repeat=3))
+
+_SAME_FRAME = 0.9
+"""Fraction of the reference that is identified in the frame it has, above which no other is tried."""
+_BELIEVED = 0.5
+"""Another frame is believed where it identifies this fraction of the reference, and misses at most this part of what
+the given one misses: a crystal fits itself in part however it is turned."""
+_WORTHWHILE = 0.9
+"""A turn must lower the rmsd to this fraction."""
+_SIGNIFICANT = 10.0
+"""F of the three angles of a turn from which on it is believed; chance gives that once in thousands of times."""
+_ROUNDS = 10
+"""Rounds in which a turn and the pairs that it gives settle."""
+
+
+def match_any_frame(model: Atoms, reference: Atoms, *, radius: float) -> tuple[Match, Floats, Notes]:
+    """Match with a reference whose origin, or order and direction of axes, may be others.
+
+    Parameters
+    ----------
+    model, reference : Atoms
+        Positions in Å.
+    radius : float
+        Å: atoms farther apart do not match.
+
+    Returns
+    -------
+    match : Match
+        Best match.
+    orientation : ndarray, shape (3, 3)
+        Matrix that was applied to the positions of the reference.
+    notes : tuple of str
+        A frame that is not that of the model is said: a mirror image is a warning, not a detail.
+
+    Notes
+    -----
+    The images alone do not say how their tilt axis and the beam lie in the object: where angles were fitted, the
+    whole model may have turned with them. A small turn that explains much of the distances is taken out and said.
+    """
+    given = _from_any_origin(model, reference, np.eye(3), radius)
+    if given.fraction_identified >= _SAME_FRAME:
+        return match_turned(model, reference, given)
+    frames = [np.asarray(np.diag(signs) @ np.eye(3)[list(axes)]) for axes in _ORDERS for signs in _SIGNS]
+    tried = [_from_any_origin(model, reference, frame, radius) for frame in frames]
+    best = max(range(len(frames)), key=lambda k: _how_good(tried[k]))
+    found, n = tried[best], len(reference)
+    if found.n_right < _BELIEVED * n or n - found.n_right > _BELIEVED * (n - given.n_right):
+        return match_turned(model, reference, given)
+    kind = "turned" if np.linalg.det(frames[best]) > 0 else "a mirror image (axes exchanged or reversed)"
+    axes = ", ".join("+-"[int(row.sum() < 0)] + "xyz"[int(np.abs(row).argmax())] for row in frames[best])
+    said = f"the reference is {kind}: its ({axes}) were taken for x, y, z of the model"
+    found, turn, notes = match_turned(model, _in_frame(reference, frames[best]), found)
+    return found, turn @ frames[best], (said, *notes)
+
+
+def match_turned(model: Atoms, reference: Atoms, given: Match) -> tuple[Match, Floats, Notes]:
+    """The match after the small turn of the reference that brings the pairs together, where it explains much.
+
+    Parameters
+    ----------
+    model, reference : Atoms
+        Positions in Å.
+    given : Match
+        Of the two as they are.
+
+    Returns
+    -------
+    match, turn, notes
+        As of `match_any_frame`; the identity, and nothing said, where a turn is not believed.
+
+    Notes
+    -----
+    Least squares over the pairs (W. Kabsch, Acta Cryst. A 32, 922 (1976)), and an F test of its three angles.
+    """
+    unturned = (given, np.eye(3), Notes())
+    free = 3 * given.n_matched - 6
+    if free < 1 or not given.rmsd > 0:
+        return unturned
+    turn, after = _turned(model, reference, given)
+    before = given.n_matched * given.rmsd**2
+    if after > _WORTHWHILE**2 * before or (before - after) / 3 < _SIGNIFICANT * after / free:
+        return unturned
+    found = given
+    for _ in range(_ROUNDS):
+        pairs, found = found.pairs, _matched(model, _in_frame(reference, turn), found)
+        if np.array_equal(pairs, found.pairs):
+            break
+        turn, _ = _turned(model, reference, found)
+    said = (
+        f"the reference was turned by {turn_of(turn):.2f} degrees to lie as the model does: rmsd "
+        f"{100 * given.rmsd:.1f} -> {100 * found.rmsd:.1f} pm"
+    )
+    return found, turn, (said,)
+
+
+def turn_of(orientation: Floats) -> float:
+    """Degrees by which an orientation (3, 3) differs from the nearest exchange or reversal of axes."""
+    chord = float(np.linalg.norm(orientation - np.rint(orientation)))
+    return float(np.degrees(2.0 * np.arcsin(min(1.0, chord / np.sqrt(8.0)))))
+
+
+def _turned(model: Atoms, reference: Atoms, pairs: Match) -> tuple[Floats, float]:
+    """Turn of the reference about its middle that brings the pairs together, and the squares that are left, Å²."""
+    here, there = (atoms.positions[which] for atoms, which in zip((model, reference), pairs.pairs.T, strict=True))
+    here, there = here - here.mean(axis=0), there - there.mean(axis=0)
+    left, _, right = np.linalg.svd(here.T @ there)
+    turn = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
+    return turn, float(np.square(here - there @ turn.T).sum())
+
+
+def _matched(model: Atoms, turned: Atoms, before: Match) -> Match:
+    """Match with a turned reference, from the shift that the pairs of before have then."""
+    here, there = before.pairs.T
+    shift = (model.positions[here] - turned.positions[there]).mean(axis=0)
+    return match(model, turned, radius=before.radius, shift=shift)
+
+
+def _how_good(found: Match) -> tuple[int, float]:
+    return found.n_right, -found.rmsd if len(found.pairs) else -np.inf
+
+
+def _in_frame(atoms: Atoms, frame: Floats) -> Atoms:
+    """A copy with other axes."""
+    turned: Atoms = atoms.copy()
+    turned.positions = atoms.positions @ frame.T
+    return turned
+
+
+def _from_any_origin(model: Atoms, reference: Atoms, frame: Floats, radius: float) -> Match:
+    """Best match of the two, with the origin they have or with that of their centroids."""
+    turned = _in_frame(reference, frame)
+    shift = model.positions.mean(axis=0) - turned.positions.mean(axis=0)
+    return max((match(model, turned, radius=radius, shift=start) for start in (np.zeros(3), shift)), key=_how_good)

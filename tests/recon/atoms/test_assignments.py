@@ -1,0 +1,74 @@
+"""Which populations are which species. Truth: made brightness of known species, with tails that are no Gaussians."""
+
+import numpy as np
+import pytest
+from test_classification import FE_PT, candidates, populations
+
+from aet2dft.config import ClassifySettings
+from aet2dft.recon.atoms import assignments
+from aet2dft.recon.atoms.assignments import hills, unlikely
+from aet2dft.recon.atoms.classification import classify
+from aet2dft.recon.atoms.populations import mixture
+
+
+def fe_pt_with_a_shoulder(seed):
+    """Brightness in a clean volume: Pt amid many neighbors is brighter than the rest by overlap."""
+    return populations(seed, (0.226, 0.967, 1.205), (0.04, 0.073, 0.073), (140, 450, 50))
+
+
+@pytest.mark.parametrize(("spread", "seed"), [(0.25, 0), (0.75, 2)])
+def test_a_shoulder_of_pt_makes_neither_pt_of_itself_nor_fe_of_pt_nor_non_atoms_of_fe(spread, seed, monkeypatch):
+    monkeypatch.setattr(assignments, "EXPONENT_SPREAD", spread)
+    values, labels = fe_pt_with_a_shoulder(seed)
+    found, result = classify(candidates(values), None, FE_PT)
+    assert (result.n_rejected, len(found)) == (0, len(values))
+    assert ((found.symbols == "Pt") == (labels > 0)).all()
+    assert "parts of one hill" in result.choice
+
+
+@pytest.mark.parametrize(("species", "n_rejected", "tags"), [(("Pt",), 140, {1}), (None, 0, {1, 2})])
+def test_the_shoulder_is_none_for_one_species_or_none_named_either(species, n_rejected, tags):
+    values, _ = fe_pt_with_a_shoulder(0)
+    found, result = classify(candidates(values), None, ClassifySettings(species=species))
+    assert result.n_rejected == n_rejected
+    assert set(found.get_tags()) == tags
+
+
+def test_non_atoms_stay_non_atoms_where_the_species_are_as_bright_as_elements_are():
+    values, labels = populations(1, (0.1, 0.5, 1.0), (0.08, 0.1, 0.12), (400, 200, 400))
+    found, result = classify(candidates(values), None, FE_PT)
+    assert result.has_non_atoms
+    assert result.n_rejected == pytest.approx(400, abs=15)
+    assert (found.symbols == "Fe").sum() == pytest.approx(200, abs=15)
+    assert result.choice == ""
+    assert labels.max() == 2
+
+
+@pytest.mark.parametrize(
+    ("means", "counts", "numbers"),
+    [
+        ((0.7, 1.0), (1000, 1000), [0, 1]),  # three widths apart: a dip
+        ((0.8, 1.0), (1000, 1000), [0, 0]),  # two: none
+        ((0.7, 1.0), (1000, 20), [0, 0]),  # a dip that so few may make by chance
+        ((0.4, 0.8), (1000, 100), [0, 1]),  # farther than a factor of 0.6: no part of the same
+    ],
+)
+def test_a_hill_ends_where_the_density_dips_or_a_factor_is_too_large(means, counts, numbers):
+    values, _ = populations(0, means, (0.1, 0.1), counts)
+    found = mixture(values, 2)
+    assert hills(found).tolist() == numbers
+
+
+def test_brightness_like_a_power_between_one_and_two_of_the_atomic_number_is_likely():
+    fe_pt = np.array([26.0, 78.0])
+    for power in (1.0, 1.4, 2.0):
+        assert unlikely(fe_pt**power, fe_pt) < 1.3
+    assert unlikely(np.array([0.8, 1.0]), fe_pt) > 5
+
+
+def test_brightness_that_the_elements_hardly_have_is_said():
+    values, _ = populations(2, (0.8, 1.0), (0.02, 0.02), (500, 500))
+    _, result = classify(candidates(values), None, FE_PT)
+    assert any("Pt is 1.3 times as bright as Fe" in text for text in result.warnings)
+    values, _ = populations(2, (0.3, 1.0), (0.02, 0.05), (500, 500))
+    assert classify(candidates(values), None, FE_PT)[1].warnings == ()
