@@ -14,9 +14,17 @@ from aet2dft import store
 from aet2dft.atoms import digest
 from aet2dft.cli.framework import Step
 from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.errors import InputError
 from aet2dft.store import last_step as last_step
 from aet2dft.store import load_atoms as load_atoms
 from aet2dft.structure.readers import load_structures, read
+
+
+def is_project(source: Path, other: str) -> bool:
+    """Whether a source is a project and not a file of something else; InputError where it is not there."""
+    if not source.exists():
+        raise InputError(f"{source}: no such file; give a project, e.g. run.h5, or a file of {other}")
+    return store.is_project(source)
 
 
 def load_runs(project: Path) -> RunTable:
@@ -26,7 +34,7 @@ def load_runs(project: Path) -> RunTable:
 
 def atoms_and_project(step: Step, source: Path, types: Path | None) -> tuple[Atoms, Path]:
     """Atoms of a foreign file or a project, and the project to write to."""
-    if store.is_project(source):
+    if is_project(source, "atoms"):
         return load_atoms(source), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     return read_foreign(step, source, types), project
@@ -42,7 +50,7 @@ def read_foreign(step: Step, source: Path, types: Path | None = None) -> Atoms:
 
 def model_for_inputs(step: Step, source: Path, types: Path | None) -> tuple[list[Atoms], dict[str, Any]]:
     """Models that volumes are cut from, or structures as they are, and where they came from."""
-    project = store.is_project(source)
+    project = is_project(source, "atoms")
     if step.settings.kind == "atoms" and not project:
         structures = load_structures(source)
         step.inputs.append(source)

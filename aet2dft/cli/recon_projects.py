@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aet2dft import config, store
 from aet2dft.cli.framework import Step
-from aet2dft.cli.projects import group_to_write, last_step, load_atoms, read_foreign, save
+from aet2dft.cli.projects import group_to_write, is_project, last_step, load_atoms, read_foreign, save
 from aet2dft.config import ImagesSettings, Settings
 from aet2dft.errors import InputError, UsageError
 from aet2dft.recon.algorithms.catalog import choose
@@ -74,13 +74,6 @@ def results(
     return records
 
 
-def _is_project(source: Path, other: str) -> bool:
-    """Whether a source is a project and not a file of something else; InputError where it is not there."""
-    if not source.exists():
-        raise InputError(f"{source}: no such file; give a project, e.g. run.h5, or a file of {other}")
-    return store.is_project(source)
-
-
 def _refuse(step: Step, source: Path, settings: Settings, names: Collection[str]) -> None:
     """Refuse settings that say how a file is read where nothing is read: they would stand in the record in vain."""
     given = [f"--{name.replace('_', '-')}" for name in sorted(settings.model_fields_set.intersection(names))]
@@ -93,7 +86,7 @@ def _refuse(step: Step, source: Path, settings: Settings, names: Collection[str]
 
 def series_and_project(step: Step, source: Path) -> tuple[TiltSeries, Path]:
     """Images of a foreign file or a project, and the project to write to."""
-    if _is_project(source, "images"):
+    if is_project(source, "images"):
         _refuse(step, source, step.settings, set(ImagesSettings.model_fields) - {"check_conventions"})
         return _as_read(source), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
@@ -133,7 +126,7 @@ def support_of(step: Step, series: TiltSeries) -> tuple[NDArray[np.bool_] | None
 
 def volume_and_project(step: Step, source: Path) -> tuple[Volume, Path]:
     """Volume of a foreign file or a project, and the project to write to."""
-    if _is_project(source, "a volume"):
+    if is_project(source, "a volume"):
         _refuse(step, source, step.settings, set(config.VolumeSettings.model_fields))
         return store.load(source, volume_group(source), "volume", Volume), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
@@ -165,7 +158,7 @@ def series_group(project: Path) -> str:
 
 def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, bool]:
     """Atoms, images to refine them against, the step of a project that they are from, whether to keep the images."""
-    before = step_before(source, "refine") if _is_project(source, "atoms") else ""
+    before = step_before(source, "refine") if is_project(source, "atoms") else ""
     if before:
         _refuse(step, source, step.read, set(config.ReadSettings.model_fields))
     if before and step.settings.images is None:
@@ -222,7 +215,7 @@ def _in_words_of(verb: str, what: str, *, has: Collection[str]) -> Iterator[None
 def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | None, str]:
     """What is classified: candidates, the volume unless their heights were fitted, and their step, if of a project."""
     settings = step.settings
-    if _is_project(source, "candidates"):
+    if is_project(source, "candidates"):
         if settings.volume is not None:
             raise InputError(f"{source}: a project holds its volume; leave out --volume")
         _refuse(step, source, settings, {"voxel_size"})
@@ -326,7 +319,7 @@ def chain_of(step: Step, project: Path, atoms: Atoms) -> Chain:
 
 def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     """What `verify` compares: model, known model, images, chain and support; and the project to write to, if any."""
-    project_given = _is_project(source, "atoms")
+    project_given = is_project(source, "atoms")
     if project_given and step.settings.truth is None:
         _refuse(step, source, step.read, set(config.ReadSettings.model_fields))
     truth = None if step.settings.truth is None else read_foreign(step, step.settings.truth)
