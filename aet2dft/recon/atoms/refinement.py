@@ -31,9 +31,10 @@ from aet2dft.recon.atoms.atom_rounds import (
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
 from aet2dft.recon.atoms.contacts import Contacts
-from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
 from aet2dft.recon.atoms.image_poses import difference, out_of_place
 from aet2dft.recon.atoms.model_error import misfit
+from aet2dft.recon.atoms.presence import check_kept, check_shown
 from aet2dft.recon.atoms.residuals import BackProjector
 from aet2dft.recon.atoms.simulate import brightness
 from aet2dft.recon.atoms.workload import require
@@ -195,6 +196,7 @@ def refine(
     result, rms_shift = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     came = np.sort(model.source[model.source >= 0])
     per_image = last.calibration.r_factors(series.projections, last.problem.target - last.residual)
+    check_kept(atoms, result, n_kept=len(came), min_distance=min_distance)
     shifts, rotations = difference(last.data.geometry, ImageGeometry.of(series))
     names = [chemical_symbols[z] for z in species]
     return result, Refinement(
@@ -245,19 +247,8 @@ def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
         kinds=kinds,
         widths=np.full(len(species), width / series.pixel_size),
     )
-    _check_shown(gaussians, series)
+    check_shown(gaussians, series)
     return Model(atoms=gaussians, source=np.arange(len(atoms))).in_order(), species
-
-
-def _check_shown(atoms: GaussianAtoms, series: TiltSeries) -> None:
-    """Raise InputError where the images are not brighter at the atoms."""
-    model = images(ImageGeometry.of(series), atoms)
-    contrast = model - model.mean(axis=(1, 2), keepdims=True)
-    if not float((contrast * series.projections).sum(dtype=np.float64)) > 0:
-        raise InputError(
-            "the images are not brighter where the atoms should be: check pixel size, angles and contrast, and that "
-            "positions are measured from the rotation center"
-        )
 
 
 def _in_rounds(

@@ -1,0 +1,52 @@
+"""Whether images show the atoms that they are to be fitted to at all, before the fit and after it."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+
+from aet2dft.errors import InputError
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.tilt_series import TiltSeries
+
+_KEPT = 0.5
+"""Part of classified atoms that are real, at least, where the images are theirs."""
+_WANTED = (
+    "check that these are its images, their pixel size and angles, and that positions count from the rotation center"
+)
+
+
+def check_shown(atoms: GaussianAtoms, series: TiltSeries) -> None:
+    """Raise InputError where the images are not brighter at the atoms.
+
+    Parameters
+    ----------
+    atoms : GaussianAtoms
+        Where they start from.
+    series : TiltSeries
+        Images.
+    """
+    model = images(ImageGeometry.of(series), atoms)
+    contrast = model - model.mean(axis=(1, 2), keepdims=True)
+    if not float((contrast * series.projections).sum(dtype=np.float64)) > 0:
+        raise InputError(f"the images are not brighter where the atoms should be; {_WANTED}, and bright atoms on dark")
+
+
+def check_kept(before: Atoms, after: Atoms, *, n_kept: int, min_distance: float) -> None:
+    """Raise InputError where the fit has lost the atoms: most were dropped, or positions are worth nothing.
+
+    Parameters
+    ----------
+    before, after : Atoms
+        Those that were given and those that were found; candidates without element may be noise for the most part.
+    n_kept : int
+        Of the given ones.
+    min_distance : float
+        Å: least distance of two atoms.
+    """
+    if before.numbers.any() and n_kept < _KEPT * len(before):
+        lost = f"{len(before) - n_kept:,} of {len(before):,} had to be dropped"
+        raise InputError(f"the images do not show these atoms: {lost}; {_WANTED}")
+    error = float(np.median(np.linalg.norm(after.arrays["position_sigma"], axis=1))) if len(after) else np.inf
+    if error > min_distance / 2:
+        raise InputError(f"the images do not show where the atoms are, to {error:.3g} Å in the median; {_WANTED}")
