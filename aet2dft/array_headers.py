@@ -37,7 +37,9 @@ def shapes(path: Path) -> Shapes | None:
         raise
     except Exception as error:
         words = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ParseError(path, f"cannot be read ({words}); the file is damaged, restore it from a copy") from error
+        if "pickle" in words:
+            words = "no array of numbers, but text or objects of Python"
+        raise ParseError(path, f"cannot be read ({words}); the file is damaged, or of another kind") from error
 
 
 def largest(found: Shapes) -> tuple[str, tuple[int, ...]] | None:

@@ -154,7 +154,7 @@ def _judged(error: BaseException) -> tuple[str, str, int]:
         return _judged(Stopped(signal.SIGINT))
     if isinstance(error, BrokenPipeError):
         return kind, "the reader of the output has gone", 128 + 13
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map" in str(error)):
         return kind, "not enough memory; free some, or take a smaller input", ResourceError.exit_code
     if isinstance(error, OSError) and (error.errno in _NOT_WRITABLE or error.filename is not None):
         place = error.filename or "the output"

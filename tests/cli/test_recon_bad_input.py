@@ -66,6 +66,7 @@ REFUSED = {
     "angle of NaN": (lambda b: (b, put(TILTS, 3, np.nan)), ["angles.txt, line 4", "±360"]),
     "angle of 700": (lambda b: (b, put(TILTS, 3, 700.0)), ["angles.txt, line 4", "700", "±360"]),
     "no images": (lambda b: (b[:0], TILTS[:0]), ["angles.txt", "no numbers"]),
+    "no pixels": (lambda b: (b[:, :0], TILTS), ["images.npy", "holds no pixel"]),
     "not a stack": (lambda b: (b[0], TILTS), ["images.npy", "(36, 32)"]),
 }
 

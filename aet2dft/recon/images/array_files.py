@@ -94,7 +94,9 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
         raise
     except Exception as error:
         words = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ParseError(path, f"cannot be read ({words}); the file is damaged, restore it from a copy") from error
+        if "pickle" in words:
+            words = "no array of numbers, but text or objects of Python"
+        raise ParseError(path, f"cannot be read ({words}); the file is damaged, or of another kind") from error
 
 
 def _mat(path: Path) -> dict[str, StoredArray]:

@@ -58,6 +58,8 @@ def read_tilt_series(path: str | Path, settings: ImagesSettings) -> tuple[TiltSe
         size = found[name].pixel_size([k for k in (-3, -2, -1) if k + 3 != axis][-2:], path)
         notes += _size_note("pixels", size, path)
     size = check_pixel_size(size, option="pixel-size", anything=settings.any_pixel_size)
+    if 0 in found[name].shape:
+        raise InputError(f"{path}: {name} has shape {found[name].shape} and holds no pixel; give the images")
     stack, more = as_images(np.moveaxis(_as_stack(found[name].load()), axis, 0))
     keep = _kept(len(stack), settings.exclude)
     stack, mended = mend_or_refuse(stack[keep], fill=settings.fill, numbers=keep)
@@ -193,6 +195,9 @@ def _one_volume(path: Path, variable: str | None) -> tuple[str, StoredArray, Not
     if len(three) != 1:
         listed = ", ".join(f"{name} {array.shape}" for name, array in found.items()) or "no numbers"
         problem = "several volumes" if three else f"no volume {variable or ''}".rstrip()
-        raise InputError(f"{path}: holds {problem}: {listed}; name one with --variable")
+        wanted = f"three axes of at least {_LEAST_EDGE} voxels are wanted"
+        raise InputError(
+            f"{path}: holds {problem}: {listed}; {'name one with --variable' if len(found) > 1 else wanted}"
+        )
     name = next(iter(three))
     return name, three[name], (f"volume: {name} of {path.name}",) if len(found) > 1 else ()
