@@ -160,6 +160,7 @@ def _found_by_depth(ax: Axes, profile: DepthProfile) -> None:
         ax.text(depth, 0.03, f"{count:,}", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, rotation=90)
     ax.set(xlabel="depth below the hull (Å)", ylabel="identified (%)")
     lowest = min(90.0, 1e2 * float((profile.fraction_identified - below).min()))
+    ax.margins(x=0.12)
     # room for the numbers under all points
     ax.set_ylim(bottom=lowest - 0.35 * (100.0 - lowest), top=100.0 + 0.08 * (100.0 - lowest))
     ax.set_title("found; below: atoms", fontsize=7)
