@@ -292,7 +292,7 @@ def simulated_series(
     exact : ndarray, shape (n, nx, ny)
         Noise-free images of the model in the geometry of `series`.
     series : TiltSeries
-        Measured images: scale, background and noise are taken from them where no dose is given.
+        Measured images: scale and noise are taken from them where no dose is given; the background is not simulated.
     settings : VerifySettings
         Dose.
     seed : int
@@ -304,7 +304,8 @@ def simulated_series(
     else:
         measured = calibrate(series.projections, exact)
         deviation = np.random.default_rng(seed).standard_normal(exact.shape, dtype=np.float32)
-        images = measured.expected(exact) + np.sqrt(measured.variance(exact)) * deviation
+        # where a particle nearly fills noisy images, finding the background again would be a matter of luck
+        images = measured.signal(exact) + np.sqrt(measured.variance(exact)) * deviation
     return replace(series, projections=images.astype(np.float32))
 
 
