@@ -92,9 +92,9 @@ class Contacts:
         rank = np.empty_like(by_height)
         rank[by_height] = np.arange(close.n_atoms)
         gone = np.zeros(close.n_atoms, dtype=np.bool_)
-        for higher, lower in by_height[np.sort(rank[never], axis=1)][
-            np.argsort(rank[never].max(axis=1), kind="stable")
-        ]:
+        pairs = np.sort(rank[never], axis=1)
+        # from the highest down: what is gone itself takes no other with it
+        for higher, lower in by_height[pairs[np.argsort(pairs[:, 1], kind="stable")]]:
             gone[lower] |= not gone[higher]
         return gone
 
