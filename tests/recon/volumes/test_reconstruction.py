@@ -168,6 +168,7 @@ def test_without_images_to_spare_there_is_no_trial(truth):
 
 def test_a_killed_run_goes_on_to_the_same_bytes(truth, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
     series, file = images_of(truth), tmp_path / "run.checkpoint"
     settings = ReconstructSettings(algorithm="genfire", iterations=12)
     whole, expected = reconstruct(series, settings)
