@@ -36,10 +36,15 @@ def shapes(path: Path) -> Shapes | None:
     except InputError:
         raise
     except Exception as error:
-        words = str(error).strip().split("\n")[0] or type(error).__name__
-        if "pickle" in words:
-            words = "no array of numbers, but text or objects of Python"
-        raise ParseError(path, f"cannot be read ({words}); the file is damaged, or of another kind") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> ParseError:
+    """What a library said of a file that it could not read, as one sentence."""
+    words = str(error).strip().split("\n")[0] or type(error).__name__
+    if "pickle" in words:
+        words = "no array of numbers, but text or objects of Python"
+    return ParseError(path, f"cannot be read ({words}); the file is damaged, or of another kind")
 
 
 def largest(found: Shapes) -> tuple[str, tuple[int, ...]] | None:

@@ -299,11 +299,7 @@ def chain_of(step: Step, project: Path, atoms: Atoms) -> Chain:
     made_by = store.lineage(project, last_step(project))
     steps = [settings_of(project, verb) for verb in made_by if verb in _OTHER]
     species = tuple(chemical_symbols[z] for z in np.unique(atoms.numbers) if z)
-    if (
-        "trace" not in made_by
-        and species
-        and not any(isinstance(settings, config.ClassifySettings) for settings in steps)
-    ):
+    if species and not {"trace", "classify"}.intersection(made_by):
         steps.append(config.ClassifySettings(species=species))
     have = store.groups(project)
     absent = [verb for verb in _FIRST if verb not in have]

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft import hdf5
-from aet2dft.errors import Aet2dftError, InputError, ParseError
+from aet2dft.array_headers import unreadable
+from aet2dft.errors import Aet2dftError, InputError
 from aet2dft.matlab import mat_array, mat_variables
 from aet2dft.mrc import mrc_array, mrc_header
 
@@ -93,10 +94,7 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
     except (Aet2dftError, MemoryError):
         raise
     except Exception as error:
-        words = str(error).strip().split("\n")[0] or type(error).__name__
-        if "pickle" in words:
-            words = "no array of numbers, but text or objects of Python"
-        raise ParseError(path, f"cannot be read ({words}); the file is damaged, or of another kind") from error
+        raise unreadable(path, error) from error
 
 
 def _mat(path: Path) -> dict[str, StoredArray]:
