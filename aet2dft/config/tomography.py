@@ -98,7 +98,8 @@ class ReconstructSettings(Settings):
         ),
     )
     memory_mapped: bool = Field(
-        default=False, description="The volume grows in a file beside the project: less memory, about one tilt axis."
+        default=False,
+        description="Volume and corrected images are in files beside the project: less memory, about one tilt axis.",
     )
 
 

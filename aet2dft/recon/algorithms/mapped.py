@@ -1,4 +1,4 @@
-"""Arrays that live in a file instead of memory, for volumes that memory cannot hold."""
+"""Arrays that live in a file instead of memory, for volumes and images that memory cannot hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aet2dft.errors import ResourceError
 from aet2dft.memory import as_text
 
-_WRITTEN = 1 << 24
+_WRITTEN = 1 << 20
 """Bytes that are written at a time."""
 
 
@@ -44,6 +44,32 @@ def zeros(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.float32]:
             return np.asarray(np.memmap(file, dtype=np.float32, mode="r+", shape=shape))
     except OSError as error:
         raise ResourceError(
-            f"{folder}: the volume takes {as_text(size)} in a file there ({error.strerror}); free space, choose "
-            "another place with -o, or leave out --memory-mapped"
+            f"{folder}: volume and images take files there, this one {as_text(size)} ({error.strerror}); free space, "
+            "choose another place with -o, or leave out --memory-mapped"
         ) from error
+
+
+def applied(
+    operation: np.ufunc, images: NDArray[np.float32], numbers: NDArray[np.float64], folder: Path | None
+) -> NDArray[np.float32]:
+    """Images after an operation with one number each, in memory or in a file without a name.
+
+    Parameters
+    ----------
+    operation : ufunc
+        Of an image and its number.
+    images : ndarray, shape (n, nx, ny)
+        They stay as they are.
+    numbers : ndarray, shape (n,)
+        Of every image.
+    folder : Path or None
+        As of `zeros`.
+
+    Raises
+    ------
+    ResourceError
+        If the file cannot be written.
+    """
+    found = zeros(images.shape, folder)
+    operation(images, numbers[:, None, None].astype(np.float32), out=found)
+    return found

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.recon.algorithms import least_squares
+from aet2dft.recon.algorithms.mapped import applied
 from aet2dft.recon.fourier.columns import centered_columns, reached_columns, take_columns
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.metrics import image_fit
@@ -167,10 +169,9 @@ def find_brightness(series: TiltSeries, support: NDArray[np.bool_]) -> Brightnes
     return Brightness(scales=scales, agreed=agreed)
 
 
-def divided(series: TiltSeries, scales: NDArray[np.float64]) -> TiltSeries:
-    """The series with every image divided by its brightness (n,)."""
-    factors = (1 / scales).astype(np.float32)
-    return replace(series, projections=series.projections * factors[:, None, None])
+def divided(series: TiltSeries, scales: NDArray[np.float64], folder: Path | None = None) -> TiltSeries:
+    """The series with every image divided by its brightness (n,), held in a file of this folder if one is given."""
+    return replace(series, projections=applied(np.multiply, series.projections, 1 / scales, folder))
 
 
 def _brightness(computed: NDArray[np.float32], measured: NDArray[np.float32]) -> NDArray[np.float64]:

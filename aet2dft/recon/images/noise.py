@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +34,7 @@ def noise_deviation(images: ArrayLike) -> NDArray[np.float64]:
     with the square of the filter: a and g follow by least squares from all images. The mean deviation is
     :math:`\sqrt{2/\pi}` times the mean standard deviation.
     """
-    stack = np.asarray(images, dtype=np.float64)
+    stack = np.asarray(images)
     rows, columns = (np.fft.fftfreq(n) for n in stack.shape[1:])
     radius = np.hypot(rows[:, None], columns)
     filters = _Filters(
@@ -60,16 +61,16 @@ class _Filters:
     """Gaussian."""
 
 
-def _moments(image: NDArray[np.float64], filters: _Filters) -> tuple[float, ...]:
+def _moments(image: NDArray[Any], filters: _Filters) -> tuple[float, ...]:
     """Means of the squared noise in the corners, of what it is per unit of gain, their product, the square of that."""
-    transform = np.fft.fft2(image)
+    transform = np.fft.fft2(np.asarray(image, dtype=np.float64))
     noise = np.square(np.fft.ifft2(transform * filters.corners).real)
     signal = np.fft.ifft2(transform * filters.squared).real
     return tuple(float(values.mean()) for values in (noise, signal, noise * signal, signal**2))
 
 
-def _deviation(image: NDArray[np.float64], filters: _Filters, constant: float, gain: float) -> float:
-    variance = constant + gain * np.fft.ifft2(np.fft.fft2(image) * filters.blur).real
+def _deviation(image: NDArray[Any], filters: _Filters, constant: float, gain: float) -> float:
+    variance = constant + gain * np.fft.ifft2(np.fft.fft2(np.asarray(image, dtype=np.float64)) * filters.blur).real
     return float(np.sqrt(2.0 / np.pi) * np.sqrt(np.maximum(variance, 0.0)).mean())
 
 
@@ -83,9 +84,9 @@ def noise_r_factor(images: ArrayLike, background: ArrayLike = 0.0) -> NDArray[np
     background : array_like, shape () or (n,)
         What is subtracted from each before its R factor is taken.
     """
-    stack = np.asarray(images, dtype=np.float64)
+    stack = np.asarray(images)
     level = np.broadcast_to(np.asarray(background, dtype=np.float64), len(stack))
-    size = np.array([np.abs(image - ground).mean() for image, ground in zip(stack, level, strict=True)])
+    size = np.array([np.abs(image - ground).mean(dtype=np.float64) for image, ground in zip(stack, level, strict=True)])
     return np.asarray(noise_deviation(stack) / np.where(size > 0, size, 1.0))
 
 

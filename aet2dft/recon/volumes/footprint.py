@@ -25,7 +25,7 @@ BY_PROJECTION = ("sirt", "sart", "fbp")
 """Algorithms without a convolution."""
 _FREED = 1.25
 """With what the allocator keeps of freed blocks."""
-_BASE, _BASE_OF_PLANES = 8e6, 4e6
+_BASE, _BASE_OF_PLANES = 8e6, 3.5e6
 """Bytes of plans, tables and buffers, whatever the size: of a volume, of planes."""
 
 
@@ -53,13 +53,15 @@ def _by_planes(planned: Plan) -> float:
         """Of so many planes with their images, and what is measured in them."""
         return min(1.0, n / columns) * (columns * rows * depth * per_voxel + 2 * of_images * images + 2 * points)
 
-    kept = voxels * (1 if planned.settings.memory_mapped else 1 + _SINGLE) + images
+    mapped = planned.settings.memory_mapped
+    # the images without their background, and the volume, are in files then
+    corrected, kept = (0.0, voxels) if mapped else (images, voxels * (1 + _SINGLE) + images)
     # the support and the images of a half, and the first half while the second is made; to compare them takes less
     half = voxels * (planned.support is None) + images / 2 + _FREED * min(1.0, BLOCK / columns) * voxels * _SINGLE
     halves = kept + half + some(BLOCK, 0.5) if planned.settings.halves is not False else 0.0
     # the grid of GENFIRE is made and compared as a whole at the end
     end = kept + images + 1.75 * points + (TOGETHER * 1.5 * _grid_size(planned) * columns * _COMPLEX if points else 0.0)
-    return max(images + voxels + some(COLUMNS), kept + some(BLOCK), halves, end)
+    return max(corrected + voxels + some(COLUMNS), kept + some(BLOCK), halves, end)
 
 
 def _box(planned: Plan) -> tuple[int, int]:
@@ -133,7 +135,9 @@ def disk_bytes(planned: Plan) -> float:
     """
     volume = math.prod(planned.shape) * _SINGLE
     kept = volume * (1 + 3 * BLOCK / planned.shape[1]) if planned.by_planes else 2 * volume
-    return planned.series.projections.nbytes + volume + kept + (volume if planned.settings.memory_mapped else 0)
+    images = planned.series.projections.nbytes
+    # brightness is taken off corrected images, which leaves both for a moment
+    return images + volume + kept + (volume + 2 * images if planned.settings.memory_mapped else 0)
 
 
 def require(planned: Plan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from aet2dft.config import ReconstructSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.algorithms.catalog import ALGORITHMS, choose
 from aet2dft.recon.algorithms.extent import slab
+from aet2dft.recon.algorithms.mapped import applied
 from aet2dft.recon.fourier.columns import centered_columns
 from aet2dft.recon.images.calibration import divided, find_brightness, find_center, moved
 from aet2dft.recon.tilt_series import TiltSeries
@@ -110,13 +112,15 @@ def plan(series: TiltSeries, settings: ReconstructSettings, support: NDArray[np.
     return planned
 
 
-def prepare(planned: Plan) -> Problem:
+def prepare(planned: Plan, scratch: Path | None = None) -> Problem:
     """Settle what the iterations start from.
 
     Parameters
     ----------
     planned : Plan
         What is going to be done.
+    scratch : Path, optional
+        Folder for a file that holds the images; default: they are held in memory.
     """
     series, settings, support = planned.series, planned.settings, planned.support
     if settings.center_offset is not None:
@@ -125,7 +129,7 @@ def prepare(planned: Plan) -> Problem:
         extended = settings.extended
         support = np.ones(planned.shape, dtype=bool) if extended else shadow_support(series, planned.shape[2])
     ground = background(series, support)
-    series = replace(series, projections=series.projections - ground[:, None, None].astype(np.float32))
+    series = replace(series, projections=applied(np.subtract, series.projections, ground, scratch))
     problem = Problem(
         series=series,
         support=support,
@@ -138,7 +142,7 @@ def prepare(planned: Plan) -> Problem:
     # an object that is cut by the images has no center of mass in them, and no brightness
     if support.all() or series.n_images < FEWEST:
         return problem
-    return _equalized(_centered(problem) if settings.center_offset is None else problem)
+    return _equalized(_centered(problem) if settings.center_offset is None else problem, scratch)
 
 
 def _centered(problem: Problem) -> Problem:
@@ -161,14 +165,14 @@ def _centered(problem: Problem) -> Problem:
     )
 
 
-def _equalized(problem: Problem) -> Problem:
+def _equalized(problem: Problem, scratch: Path | None) -> Problem:
     """With images of the same brightness, where that makes them agree better."""
     found = find_brightness(problem.series, problem.support)
     if not found.agreed:
         return replace(problem, image_scale=found.scales)
     return replace(
         problem,
-        series=divided(problem.series, found.scales),
+        series=divided(problem.series, found.scales, scratch),
         image_scale=found.scales,
         equalized=True,
         warnings=(

@@ -175,12 +175,12 @@ def carry_out(
     """
     require(planned)
     kept = None if checkpoint is None else Checkpoint(checkpoint, _origin(planned, seed))
-    problem = prepare(planned)
-    judged = _judged(planned, problem, seed, kept)
-    iterations, reason = _stop(planned, judged)
     scratch = None
     if planned.settings.memory_mapped:
         scratch = Path(tempfile.gettempdir()) if checkpoint is None else checkpoint.resolve().parent
+    problem = prepare(planned, scratch)
+    judged = _judged(planned, problem, seed, kept)
+    iterations, reason = _stop(planned, judged)
     done = _solve(planned, problem.series, problem.support, iterations, seed, scratch, kept, progress)
     fit = image_fit(problem.series.projections, project_volume(problem.series, done.values))
     made = f"{planned.algorithm}, {iterations} iterations, R factor {fit.r_factor:.4f}"

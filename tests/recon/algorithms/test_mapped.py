@@ -34,5 +34,5 @@ def test_a_full_disk_is_told_before_anything_is_mapped(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
-    with pytest.raises(ResourceError, match=r"0\.\d MB in a file there \(No space left on device\).*--memory-mapped"):
+    with pytest.raises(ResourceError, match=r"0\.\d MB \(No space left on device\).*--memory-mapped"):
         zeros((3, 4, 5), tmp_path)

@@ -283,7 +283,7 @@ def test_a_checkpoint_of_something_else_is_refused(truth, tmp_path, monkeypatch)
 
 def test_what_does_not_fit_into_memory_is_refused_with_the_ways_out(truth, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 1e5)
-    with pytest.raises(ResourceError, match=r"lsq on 32 x 32 x 32 voxels needs .* GB.*bin the images"):
+    with pytest.raises(ResourceError, match=r"lsq on 32 x 32 x 32 voxels needs .*MB.*bin the images"):
         reconstruct(images_of(truth))
     with pytest.raises(ResourceError, match=r"take --memory-mapped \(\d\.\d MB\); or bin the images"):
         reconstruct(images_of(truth))
