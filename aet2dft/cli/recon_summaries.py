@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aet2dft.recon.metrics import format_r
+from aet2dft.recon.metrics import SHELL_THRESHOLDS, format_r
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from aet2dft.recon.verification.round_trip import Verification
     from aet2dft.recon.volumes.preparation import Plan
     from aet2dft.recon.volumes.reconstruction import Reconstruction
-
-_HALVES = 0.143
-"""Shell correlation of independent halves at which the volume is resolved."""
 
 
 def reconstruct_keys(
@@ -65,8 +62,7 @@ def _shells(fsc: ShellCorrelation) -> dict[str, Any]:
     return {
         "frequency": fsc.frequency,
         "correlation": fsc.correlation,
-        "resolution_0.143": fsc.resolution(0.143),
-        "resolution_0.5": fsc.resolution(0.5),
+        **{f"resolution_{level:g}": fsc.resolution(level) for level in SHELL_THRESHOLDS},
     }
 
 
@@ -125,8 +121,9 @@ def reconstruct_lines(
 
 
 def _halves_line(fsc: ShellCorrelation) -> str:
-    better = "" if fsc.falls_below(_HALVES) else "better than "
-    return f"halves of the images agree to {better}{fsc.resolution(_HALVES):.2f} Å ({_HALVES:g})"
+    level = SHELL_THRESHOLDS[0]
+    better = "" if fsc.falls_below(level) else "better than "
+    return f"halves of the images agree to {better}{fsc.resolution(level):.2f} Å ({level:g})"
 
 
 def _convention_line(check: ConventionCheck) -> str:

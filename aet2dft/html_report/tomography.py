@@ -106,7 +106,7 @@ def last_fit(tomography: Tomography) -> Fit | None:
         return None
     if refined is not None:
         free = refined.r_free if np.isfinite(refined.r_free) else None
-        noise = noise_r_factor(series.projections)
+        noise = noise_r_factor(series.projections, refined.background)
         return Fit(model="atoms", r_factor=refined.r_factor_after, r_free=free, noise=noise)
     if volume is None:
         return None

@@ -13,7 +13,7 @@ from aet2dft.recon.fourier.columns import centered_columns
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.images.conventions import ConventionCheck
 from aet2dft.recon.images.noise import noise_r_factor
-from aet2dft.recon.metrics import ShellCorrelation, format_r
+from aet2dft.recon.metrics import SHELL_THRESHOLDS, ShellCorrelation, format_r
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.volumes.reconstruction import Reconstruction
 
@@ -164,7 +164,9 @@ def _quality(series: TiltSeries, result: Reconstruction) -> Table:
     if result.trial is not None:
         rows.append(("images left out", ", ".join(map(str, result.trial.held_out.tolist()))))
     if result.fsc is not None:
-        rows += [(f"resolution of halves at {level:g} (Å)", _resolution(result.fsc, level)) for level in (0.143, 0.5)]
+        rows += [
+            (f"resolution of halves at {level:g} (Å)", _resolution(result.fsc, level)) for level in SHELL_THRESHOLDS
+        ]
     if np.isfinite(result.image_scale).all():
         low, high = (number(float(value), 3) for value in (result.image_scale.min(), result.image_scale.max()))
         rows.append(("brightness of the images", f"{low} to {high}, {'made equal' if result.equalized else 'kept'}"))

@@ -11,13 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
 from aet2dft.recon.atoms.refinement import Refinement
-from aet2dft.recon.metrics import ShellCorrelation, format_r
+from aet2dft.recon.metrics import SHELL_THRESHOLDS, ShellCorrelation, format_r
 from aet2dft.recon.volumes.quality import Coverage
 from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 FITTED_COLOR, FREE_COLOR = style.BLUE, style.VERMILION
-THRESHOLDS = (0.143, 0.5)
-"""Usual levels of the shell correlation."""
 
 
 @style.styled
@@ -95,7 +93,7 @@ def plot_fsc(shells: ShellCorrelation, *, ax: Axes | None = None) -> Axes:
     ax = style.single(ax)
     ax.axhline(0.0, color=style.MUTED, linewidth=0.6)
     ax.plot(shells.frequency, shells.correlation, color=FITTED_COLOR)
-    for level in THRESHOLDS:
+    for level in SHELL_THRESHOLDS:
         crossed = shells.falls_below(level)
         text = f"{level:g}: {'' if crossed else 'beyond '}{shells.resolution(level):.2f} Å"
         ax.axhline(level, color=style.INK, linewidth=0.7, linestyle="--")

@@ -14,7 +14,7 @@ from aet2dft.errors import InputError
 
 _MOST_ROUNDS = 30
 """Rounds after which the common shift of two models has settled, or never will."""
-_GIVEN = (0.143, 0.5)
+SHELL_THRESHOLDS = (0.143, 0.5)
 """Usual thresholds of the shell correlation: for independent halves, and against a known volume."""
 
 
@@ -45,7 +45,7 @@ class ShellCorrelation:
         """Whether the correlation falls below the threshold anywhere, so that there is a resolution."""
         return bool((self.correlation < threshold).any())
 
-    def resolution(self, threshold: float = _GIVEN[0]) -> float:
+    def resolution(self, threshold: float = SHELL_THRESHOLDS[0]) -> float:
         """Å: where the correlation first falls below the threshold, between shells; the Nyquist period if never.
 
         NaN without shells.
