@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ REDUCED = 0.2
 """Standard deviation of what overlap, a missing wedge or a surface add to the logarithm of a ratio of brightness."""
 FAINT = 0.6
 """Non-atoms are a lowest population below this fraction of the next; nearer ones are one species in two halves."""
+_STRANGE = 9.0
+"""Most that it costs that a species is two hills, as where a surface vibrates, or that non-atoms are a hill.
+
+Both are rare, one case in ninety, and no number of atoms makes them rarer.
+"""
 _DEEP = 2.0
 """Standard deviations of the counts by which a density dips between two hills."""
 _POINTS = 1000
@@ -65,7 +71,7 @@ def distinct(found: Mixture) -> Mixture:
     return found.grouped(_numbers(apart))
 
 
-def named(tried: Mapping[int, Mixture], atomic_numbers: Floats) -> Assignment:
+def named(tried: Mapping[int, Mixture], atomic_numbers: Floats, values: Floats, errors: Floats) -> Assignment:
     r"""Likeliest way to make classes for species of which the elements are known.
 
     Parameters
@@ -74,21 +80,28 @@ def named(tried: Mapping[int, Mixture], atomic_numbers: Floats) -> Assignment:
         Mixtures by their number of populations.
     atomic_numbers : ndarray, shape (k,)
         Of the species, rising.
+    values, errors : ndarray, shape (n,)
+        The numbers that the mixtures were fitted to, and how widely each scatters.
 
     Notes
     -----
     Neighboring populations may be one class; classes are apart, and non-atoms below the faintest species. There are
     non-atoms only where the evidence for more populations than species is very strong. The cost is the information
-    criterion of the mixture, plus the squares of the `dips` within a class, plus
-    :math:`\sum_i (\ln(I_{i+1} / I_i) - \bar p \Delta_i)^2 / ((s \Delta_i)^2 + t^2)` with the mean brightness I of the
-    species, :math:`\Delta_i = \ln(Z_{i+1} / Z_i)`, and a Gaussian prior of the power p of the atomic number Z: annular
-    dark-field intensities go like Z to Z squared (P. Hartel et al., Ultramicroscopy 63, 93 (1996)). It is broad; it
-    says that Pt can be three or eight times as bright as Fe, but hardly 1.2 times.
+    criterion of the mixture, plus, up to a limit, the squares of the `dips` within a class and what non-atoms cost that
+    are a `hill`, plus :math:`\sum_i (\ln(I_{i+1} / I_i) - \bar p \Delta_i)^2 / ((s \Delta_i)^2 + t^2)` with the mean
+    brightness I of the species, :math:`\Delta_i = \ln(Z_{i+1} / Z_i)`, and a Gaussian prior of the power p of the
+    atomic number Z: annular dark-field intensities go like Z to Z squared (P. Hartel et al., Ultramicroscopy 63, 93
+    (1996)). It is broad; it says that Pt can be three or eight times as bright as Fe, but hardly 1.2 times.
     """
     k = len(atomic_numbers)
     enough = tried[k].information - EVIDENCE
+
+    def strange(way: Assignment) -> float:
+        species = unlikely(way.classes.means[int(way.has_non_atoms) :], atomic_numbers)
+        return species + (min(_STRANGE, hill(way.classes, values, errors)) if way.has_non_atoms else 0.0)
+
     ways = [
-        (cost + unlikely(way.classes.means[int(way.has_non_atoms) :], atomic_numbers), way)
+        (cost + strange(way), way)
         for m, found in tried.items()
         if m >= k
         for cost, way in _ways(found, k)
@@ -107,7 +120,9 @@ def _ways(found: Mixture, k: int) -> Iterator[tuple[float, Assignment]]:
     for n in (k, k + 1):
         for cuts in itertools.combinations(range(m - 1), n - 1):
             is_cut = np.isin(np.arange(m - 1), cuts)
-            cost = found.information + float((deep[~is_cut] ** 2).sum())
+            within = deep[~is_cut] ** 2
+            bounded = np.where(np.isinf(within), np.inf, np.minimum(within, _STRANGE))
+            cost = found.information + float(bounded.sum())
             classes = found.grouped(_numbers(is_cut))
             is_faint = n == k or classes.means[0] < FAINT * classes.means[1]
             if np.isfinite(cost) and apart[is_cut].all() and is_faint:
@@ -127,6 +142,35 @@ def unlikely(means: Floats, atomic_numbers: Floats) -> float:
     tiny = np.finfo(float).tiny
     ratios, steps = np.diff(np.log(np.maximum(means, tiny))), np.diff(np.log(np.maximum(atomic_numbers, 1.0)))
     return float((((ratios - EXPONENT * steps) / np.hypot(EXPONENT_SPREAD * steps, REDUCED)) ** 2).sum())
+
+
+def hill(classes: Mixture, values: Floats, errors: Floats) -> float:
+    r"""How much better a Gaussian describes the lowest class than an exponential that falls from its lowest member.
+
+    Parameters
+    ----------
+    classes : Mixture
+        Populations.
+    values, errors : ndarray, shape (n,)
+        Numbers, and how widely each scatters.
+
+    Returns
+    -------
+    float
+        Twice the difference of the logarithms of the likelihoods; zero where the exponential is better.
+
+    Notes
+    -----
+    Maxima of noise are the more the lower they are, down to the threshold at which they were cut; a species is a hill.
+    With the mean m, the standard deviation s and the lowest a of n members this is
+    :math:`2 n (\ln((m - a) / s) - \tfrac{1}{2} \ln(2 \pi / e))`.
+    """
+    members = values[classes.posterior(values, errors).argmax(axis=1) == 0]
+    spread = float(members.std()) if members.size else 0.0
+    if spread == 0.0:
+        return 0.0
+    rise = (float(members.mean()) - float(members.min())) / spread
+    return max(0.0, 2.0 * len(members) * (math.log(rise) - 0.5 * math.log(2.0 * math.pi / math.e)))
 
 
 def hills(found: Mixture) -> Integers:

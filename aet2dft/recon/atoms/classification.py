@@ -281,7 +281,7 @@ def _populations(values: Floats, errors: Floats, species: tuple[str, ...]) -> tu
             f"the intensities form {len(best.means)} population{'s' * (len(best.means) > 1)}, not {n}; give "
             f"{len(best.means)} species, or leave --species out to have the populations numbered"
         )
-    found = named(tried, _numbers_of(species)) if n else numbered(tried)
+    found = named(tried, _numbers_of(species), values, errors) if n else numbered(tried)
     information = {str(k): mixture.information for k, mixture in tried.items()}
     classes = fitted_again(found.classes, values, errors)
     while not n and len(distinct(classes).means) < len(classes.means):

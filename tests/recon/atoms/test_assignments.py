@@ -6,7 +6,7 @@ from test_classification import FE_PT, candidates, populations
 
 from aet2dft.config import ClassifySettings
 from aet2dft.recon.atoms import assignments
-from aet2dft.recon.atoms.assignments import hills, unlikely
+from aet2dft.recon.atoms.assignments import hill, hills, unlikely
 from aet2dft.recon.atoms.classification import classify
 from aet2dft.recon.atoms.populations import mixture
 
@@ -42,6 +42,31 @@ def test_non_atoms_stay_non_atoms_where_the_species_are_as_bright_as_elements_ar
     assert (found.symbols == "Fe").sum() == pytest.approx(200, abs=15)
     assert result.choice == ""
     assert labels.max() == 2
+
+
+@pytest.mark.parametrize("surface", [0.7, 0.8, 0.85])
+def test_a_surface_that_vibrates_makes_no_non_atoms_of_the_fainter_species(surface):
+    values, labels = populations(3, (0.15, surface, 1.0), (0.025, 0.014, 0.014), (250, 100, 155))
+    found, result = classify(candidates(values), None, FE_PT)
+    assert (result.n_rejected, result.warnings) == (0, ())
+    assert ((found.symbols == "Pt") == (labels > 0)).all()
+
+
+def test_a_hill_of_non_atoms_stays_one_where_the_species_above_it_are_as_bright_as_theirs():
+    # maxima of strong noise that are 2 Å apart are no longer the more the lower they are
+    values, _ = populations(4, (0.25, 0.63, 1.0), (0.07, 0.03, 0.03), (500, 350, 350))
+    _, result = classify(candidates(values), None, ClassifySettings(species=("Cu", "Zr")))
+    assert result.n_rejected == pytest.approx(500, abs=5)
+    assert result.composition["Cu"] == pytest.approx(350, abs=5)
+
+
+def test_maxima_that_are_the_more_the_lower_they_are_are_no_hill_and_a_gaussian_is_one():
+    random = np.random.default_rng(5)
+    high = random.normal(1.0, 0.02, 200)
+    for low, is_hill in ((0.05 + random.exponential(0.01, 200), False), (random.normal(0.1, 0.01, 200), True)):
+        values = np.concatenate([low, high])
+        assert (hill(mixture(values, 2), values, np.ones(400)) > 50) == is_hill
+    assert hill(mixture(high, 1), high, np.ones(200)) > 50
 
 
 @pytest.mark.parametrize(
