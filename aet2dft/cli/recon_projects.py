@@ -43,7 +43,7 @@ _FIRST = ("reconstruct", "trace")
 _OTHER = {"classify": "refine", "refine": "classify"}
 """The two steps after `trace`, which may come in either order."""
 _NOISY = 0.05
-"""Fraction of candidates as low as noise from which on they are worth a word."""
+"""Fraction of candidates that are as low as noise and stay, or higher and go, from which on they are worth a word."""
 _BETWEEN = (*_OTHER, "edit")
 """Steps that outdate what was made of the atoms before them, also where they are new."""
 _FLAG = re.compile(r"--[a-z-]+")
@@ -238,13 +238,18 @@ def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | Non
 
 
 def notes_on_noise(source: Path, before: str, n_rejected: int) -> tuple[str, ...]:
-    """How many candidates of `trace` may be noise, where `classify` tells none from the atoms: those of its height."""
-    if before != "trace" or n_rejected:
+    """How many candidates of `trace` are as low as noise but all stay, or higher than noise but no atoms."""
+    if before != "trace":
         return ()
     traced = store.load(source, "trace", "result", Trace)
-    clean = traced.levels >= traced.noise_threshold
-    as_low = traced.n_atoms - int(traced.n_above[clean].max(initial=0))
-    if as_low < _NOISY * traced.n_atoms:
+    higher = int(traced.n_above[traced.levels >= traced.noise_threshold].max(initial=0))
+    as_low, kept = traced.n_atoms - higher, traced.n_atoms - n_rejected
+    if higher - kept >= _NOISY * higher:
+        return (
+            f"{higher} candidates are higher than maxima of noise, but only {kept} are atoms: does --species leave out "
+            "an element, or are atoms faint, as at a surface? `refine` finds those that the images need",
+        )
+    if n_rejected or as_low < _NOISY * traced.n_atoms:
         return ()
     return (
         f"{as_low} candidates are as low as maxima of noise, which are not told from the faintest atoms; `refine` "

@@ -110,7 +110,10 @@ def test_noise_among_the_candidates_is_told_where_no_class_of_its_own_holds_it(t
     done("trace", tmp_path / "volume.npy", "--voxel-size", 0.35, "-o", project)
     alone = done("classify", project, "--species", "Pt")
     assert alone["n_rejected"] > 50
-    assert not any("noise" in text for text in alone["warnings"])
+    assert not any("as low as maxima of noise" in text for text in alone["warnings"])
+    assert any(
+        text.startswith("64 candidates are higher than maxima of noise, but only 3") for text in alone["warnings"]
+    )
     both = done("classify", project, "--species", "Fe,Pt", "--overwrite")
     assert both["n_rejected"] == 0
     said = [int(text.split()[0]) for text in both["warnings"] if "as low as maxima of noise" in text]
