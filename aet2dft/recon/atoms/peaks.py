@@ -45,6 +45,12 @@ _UNCERTAINTY = 1.25
 """Noise of volumes without atoms is this much larger than what their strongest maxima, fitted as atoms, leave."""
 _DENSEST = 10.0
 """More candidates than this multiple of the closest packing of the box mean that the threshold lies in the noise."""
+_MANY_CLOSE = 0.1
+"""Maxima, per atom, too close to a stronger one and no noise, from which on their distances are looked at."""
+_SHELL = 0.3
+"""Å between a tenth and nine tenths of distances of bonds; noise has none in particular."""
+_SHORTER = 0.85
+"""Of the shortest of them, the minimum distance that keeps both atoms."""
 _REASONS = {kernels.LEFT_BOX: "left the box", kernels.NOT_CONVERGED: "not converged"}
 _CLOSE, _FAINT = "close to a stronger one", "faint"
 
@@ -189,6 +195,7 @@ def trace(volume: Volume, settings: TraceSettings = TraceSettings()) -> tuple[At
     last = _Maxima(centers=fit.peaks.centers, heights=heights, reasons=faint).thinned(distance)
     atoms = _candidates(fit, last.reasons == "", volume)
     median = float(np.median(neighbor_distances(atoms)[0])) if len(atoms) > 1 else None
+    by_level, rejected = _by_level(LEVELS * strong, fit, last, volume), _rejected(volume, near, last)
     return atoms, Trace(
         n_candidates=len(starts),
         n_atoms=len(atoms),
@@ -196,12 +203,16 @@ def trace(volume: Volume, settings: TraceSettings = TraceSettings()) -> tuple[At
         threshold=float(threshold),
         strong=strong,
         noise=fit.noise,
-        **_by_level(LEVELS * strong, fit, last, volume),
+        **by_level,
         min_distance=settings.min_distance,
         n_closer=first.thinned(CONTROL * distance).n_sound - first.thinned(distance).n_sound,
         median_neighbor_distance=median,
-        warnings=volume.history[len(given.history) :] + _warnings(median),
-        rejected=_rejected(volume, near, last),
+        warnings=(
+            *volume.history[len(given.history) :],
+            *_warnings(median),
+            *_short_bonds(atoms, rejected, by_level["noise_threshold"], settings.min_distance),
+        ),
+        rejected=rejected,
     )
 
 
@@ -350,3 +361,19 @@ def _warnings(median: float | None) -> tuple[str, ...]:
     if median is None or low <= median <= high:
         return ()
     return (f"the median distance of neighbors is {median:.3g}, outside {low} to {high} Å: is the voxel size right?",)
+
+
+def _short_bonds(atoms: Atoms, rejected: Rejected, noise_threshold: float, min_distance: float) -> tuple[str, ...]:
+    """Whether the minimum distance cuts bonds: what it left out is no noise and lies in one shell around atoms."""
+    from scipy.spatial import cKDTree
+
+    hidden = rejected.positions[(rejected.reasons == _CLOSE) & (rejected.heights >= noise_threshold)]
+    if len(hidden) < max(1.0, _MANY_CLOSE * len(atoms)):
+        return ()
+    low, high = np.quantile(cKDTree(atoms.positions).query(hidden)[0], (0.1, 0.9))
+    if high - low > _SHELL:
+        return ()
+    return (
+        f"{len(hidden)} maxima that are no noise lie {low:.2f} to {high:.2f} Å from a higher one and were left out: if "
+        f"bonds are shorter than {min_distance:g} Å, take --min-distance {_SHORTER * low:.1f}",
+    )

@@ -88,6 +88,22 @@ def test_of_two_maxima_too_near_the_stronger_stays_and_the_other_has_its_reason(
     assert len(both) == 2
 
 
+def test_bonds_that_the_minimum_distance_cuts_are_told_with_one_that_keeps_them():
+    """Truth: eight pairs of atoms 1.8 Å apart, the pairs far from each other."""
+    middles = np.stack(np.meshgrid(*[(-2.2, 2.2)] * 3), axis=-1).reshape(-1, 3)
+    bond = np.array([0, 0, 1.8])
+    points = np.concatenate([middles - bond / 2, middles + bond / 2])
+    found = volume(points, heights=np.repeat([1.0, 0.9], 8), size=34)
+    atoms, result = trace(found, TraceSettings(smoothing=0.1))
+    assert len(atoms) == 8
+    (said,) = result.warnings
+    assert said.startswith("8 maxima that are no noise lie 1.77 to 1.78 Å from")
+    assert said.endswith("if bonds are shorter than 2 Å, take --min-distance 1.5")
+    atoms, result = trace(found, TraceSettings(smoothing=0.1, min_distance=1.5))
+    assert len(atoms) == 16
+    assert not result.warnings
+
+
 @given(seed=st.integers(0, 100))
 def test_the_order_of_points_does_not_change_which_stay(seed):
     """Truth: the same points in another order, sorted by strength as the rule demands."""
