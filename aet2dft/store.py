@@ -40,6 +40,11 @@ _MAGIC = b"aet2dft project"
 _MARK = b"; their SHA-256 is "
 _HEADER = 512
 """Bytes before the HDF5 data: the name of the format, its version, and the SHA-256 of all that follows."""
+_OTHER_FORMATS = (
+    *(".mrc", ".map", ".rec", ".npy", ".npz", ".mat", ".tif", ".tiff", ".emd"),
+    *(".xyz", ".csv", ".txt", ".html", ".json", ".toml", ".ovf"),
+)
+"""Suffixes of files that no project is."""
 T = TypeVar("T")
 
 
@@ -235,7 +240,12 @@ def _replace(path: Path, content: memoryview) -> None:
 
 
 def refuse_existing(path: Path, verb: str, *, overwrite: bool) -> None:
-    """Raise InputError where a project holds a group already; called before a long step, not only after it."""
+    """Raise InputError where a group cannot be written; called before a long step, not only after it."""
+    if not path.exists() and path.suffix.lower() in _OTHER_FORMATS:
+        raise InputError(
+            f"{path}: would be a project under the name of another format; give -o {path.stem}.h5, and write other "
+            "formats from it with `aet2dft export`"
+        )
     if path.exists() and not is_project(path):
         raise InputError(f"{path}: is there already and is no project of aet2dft; choose another name with -o")
     if path.exists() and not overwrite and verb in groups(path):

@@ -130,6 +130,14 @@ def test_groups_stay_when_another_is_written_and_go_when_they_were_made_from_it(
     assert store.save(path, "order", {}, {}, overwrite=True) == ("collect", "inputs")
 
 
+def test_a_project_is_not_written_under_the_name_of_another_format(tmp_path):
+    path = tmp_path / "volume.mrc"
+    with pytest.raises(InputError, match=r"give -o volume\.h5, and write other formats from it with `aet2dft export`"):
+        store.refuse_existing(path, "reconstruct", overwrite=True)
+    assert not list(tmp_path.iterdir())
+    store.refuse_existing(tmp_path / "run", "reconstruct", overwrite=False)
+
+
 def test_what_is_not_there_is_named(tmp_path):
     path = tmp_path / "run.h5"
     with pytest.raises(InputError, match="no such file"):
