@@ -224,7 +224,7 @@ def known_symbol(symbol: str) -> bool:
     return symbol in atomic_numbers and symbol != "X"
 
 
-def _names(atoms: Atoms) -> tuple[str, NDArray[np.integer]]:
+def names_of(atoms: Atoms) -> tuple[str, NDArray[np.integer]]:
     """By what atoms are named, and their names (N,): lasting numbers, or their rows where they have none."""
     if "site_id" in atoms.arrays:
         return "by site_id", atoms.arrays["site_id"]
@@ -236,7 +236,7 @@ def _coincident(atoms: Atoms, distance: NDArray[np.float64], partner: NDArray[np
     if not near.size:
         return []
     i = int(near[np.argmin(distance[near])])
-    what, names = _names(atoms)
+    what, names = names_of(atoms)
     first, second = sorted((names[i], names[partner[i]]))
     return [
         f"{near.size} atoms are nearer than {MIN_SEPARATION} Å to another (atoms {first} and {second}, {what}: "
@@ -245,7 +245,7 @@ def _coincident(atoms: Atoms, distance: NDArray[np.float64], partner: NDArray[np
 
 
 def _short_bonds(atoms: Atoms, distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
-    numbers, (what, names) = atoms.numbers, _names(atoms)
+    numbers, (what, names) = atoms.numbers, names_of(atoms)
     radius, other = covalent_radii[numbers], covalent_radii[numbers[partner]]
     with_light = np.minimum(radius, other) < _LIGHTEST_METAL
     limit = np.where(with_light, BOND_RANGE[0] * (radius + other), SHORT_BOND)

@@ -31,6 +31,8 @@ class Case:
     """Å; where none is published, that of usual bonds."""
     r_factor: float
     """Most that the images may differ from the projections of the volume."""
+    refine: tuple[str, ...] = ()
+    """Options of `refine`."""
     species: str | None = None
     """Given to `classify`; None: found from the data."""
     composition: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -68,6 +70,10 @@ CASES = {
     "workshop, noisy": workshop("_noisy", r_factor=0.46, composition={"Pt": (249, 253), "Fe": (68, 72)}),
     "workshop, missing wedge": workshop(
         "_mw", "angles_mw", r_factor=0.13, composition={"Pt": (249, 253), "Fe": (66, 74)}
+    ),
+    # the image at -90 degrees is found by a search only
+    "workshop, misaligned": workshop(
+        "_misaligned", r_factor=0.60, composition={"Pt": (249, 253), "Fe": (68, 72)}, refine=("--fit-geometry",)
     ),
     # published: 390 of its 406 maxima, to 0.270 pixels
     "RESIRE sample": Case(
@@ -110,7 +116,7 @@ def test_published_numbers_are_reached_with_default_settings(name, data_dir, tmp
     assert said["r_factor"] <= case.r_factor
     done("trace", project)
     done("classify", project, *([] if case.species is None else ["--species", case.species]))
-    done("refine", project)
+    done("refine", project, *case.refine)
     atoms = store.load(project, "refine", "atoms", Atoms)
     for symbol, (fewest, most) in case.composition.items():
         assert fewest <= (atoms.symbols == symbol).sum() <= most

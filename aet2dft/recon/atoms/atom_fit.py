@@ -27,6 +27,8 @@ NOISE_FLOOR = 0.03
 """No pixel has less variance than one with this fraction of the brightest signal: empty ones would dominate."""
 WIDEST_CHANGE = 1.15
 """Largest factor by which a width changes in one step."""
+_TYPICAL = 0.7
+"""Atoms lower than this fraction of the median of their kind do not say how wide it is: many are no atoms."""
 _SHARPENING = 1.5
 """How much noise sharpens an atom that is fitted to it: rise of the logarithm of the likelihood per narrower width."""
 _LEVELS = 32
@@ -195,7 +197,8 @@ def moved(atoms: GaussianAtoms, step: Floats) -> GaussianAtoms:
 def fitted_widths(problem: Problem, atoms: GaussianAtoms, model: Images) -> GaussianAtoms:
     """The atoms with the width of every kind, and the mean height with it, moved one Gauss-Newton step, all together.
 
-    Width and height are coupled: one without the other would creep.
+    Width and height are coupled: one without the other would creep. False atoms, which are the low ones of the faintest
+    kind, are wide; they are left out.
 
     Parameters
     ----------
@@ -214,9 +217,9 @@ def fitted_widths(problem: Problem, atoms: GaussianAtoms, model: Images) -> Gaus
     position and height. Where an atom was fitted, that falls as one over the width along each of three axes, and in
     height, at constant height over width, not at all, so that every atom adds 3/2 to the slope in log width.
     """
-    slopes = []
+    slopes, known = [], _typical(atoms)
     for kind in range(len(atoms.widths)):
-        members = atoms.of_atoms(atoms.kinds == kind)
+        members = atoms.of_atoms(known & (atoms.kinds == kind))
         wider, narrower = (
             images(problem.geometry, replace(members, widths=atoms.widths * factor)) for factor in (1.001, 0.999)
         )
@@ -224,10 +227,11 @@ def fitted_widths(problem: Problem, atoms: GaussianAtoms, model: Images) -> Gaus
     weighted = [problem.weights * slope for slope in slopes]
     matrix = np.array([[(a * b).sum(dtype=np.float64) for b in slopes] for a in weighted])
     right = np.array([(a * (problem.target - model)).sum(dtype=np.float64) for a in weighted])
-    right[::2] += _SHARPENING * np.bincount(atoms.kinds, minlength=len(atoms.widths))
+    right[::2] += _SHARPENING * np.bincount(atoms.kinds[known], minlength=len(atoms.widths))
     matrix += np.diag(1e-6 * np.diagonal(matrix) + np.finfo(float).tiny)
     factors = np.clip(1.0 + np.linalg.solve(matrix, right), 1.0 / WIDEST_CHANGE, WIDEST_CHANGE)
-    return replace(atoms, widths=atoms.widths * factors[::2], heights=atoms.heights * factors[1::2][atoms.kinds])
+    brighter = np.where(known, factors[1::2][atoms.kinds], 1.0)
+    return replace(atoms, widths=atoms.widths * factors[::2], heights=atoms.heights * brighter)
 
 
 def alone(problem: Problem, atoms: GaussianAtoms, residual: Images) -> tuple[Floats, Floats, NDArray[np.intp]]:
@@ -319,6 +323,14 @@ def expected_heights(problem: Problem, atoms: GaussianAtoms) -> Floats:
         mean = float(heights[members].mean())
         heights[members] = mean + (heights[members] - mean) * own / (own + errors[members])
     return heights
+
+
+def _typical(atoms: GaussianAtoms) -> NDArray[np.bool_]:
+    """Which atoms (N,) are not much lower than most of their kind."""
+    least = np.zeros(len(atoms.widths))
+    for kind in np.unique(atoms.kinds):
+        least[kind] = _TYPICAL * np.median(atoms.heights[atoms.kinds == kind])
+    return np.asarray(atoms.heights >= least[atoms.kinds])
 
 
 def _alone_errors(problem: Problem, atoms: GaussianAtoms) -> Floats:

@@ -20,6 +20,7 @@ from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.evidence import information, log_odds
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.atoms.image_poses import posed
+from aet2dft.recon.atoms.image_search import relocated
 from aet2dft.recon.atoms.peaks import thinned
 from aet2dft.recon.atoms.populations import MOST_POPULATIONS, best_mixture, mixture
 from aet2dft.recon.atoms.residuals import DISTANCE, BackProjector, missing_atoms
@@ -42,6 +43,8 @@ _SETTLED = 0.02
 """Fall of half chi-square per atom that is none: four numbers that move by a tenth of their standard errors."""
 _LEAST_IMAGES = 10
 """With fewer images none is held out."""
+_LEAST_HELD_OUT = 2
+"""One alone would be that at the middle of the range, which often is a zone axis and fits worse than all others."""
 _CELL = 8.0
 """Pixels; atoms are sorted by cubes of this edge: neighbors in space are neighbors in memory."""
 
@@ -60,12 +63,14 @@ class Data:
     """Numbers of the others."""
     fit_geometry: bool
     """Whether every image may shift and turn."""
+    relocated: NDArray[np.intp]
+    """(m,): numbers of the images that were far from where their angles say, and were found elsewhere."""
 
     @classmethod
     def of(cls, series: TiltSeries, fraction: float, *, fit_geometry: bool = False) -> Data:
-        """Hold out a fraction of the images, evenly spaced in tilt, the first and the last excluded."""
+        """Hold out a fraction of the images, two at least, evenly spaced in tilt, the first and the last excluded."""
         n = series.n_images
-        count = max(1, round(fraction * n)) if fraction > 0 and n >= _LEAST_IMAGES else 0
+        count = max(_LEAST_HELD_OUT, round(fraction * n)) if fraction > 0 and n >= _LEAST_IMAGES else 0
         places = np.rint(np.linspace(0, n - 1, count + 2)[1:-1]).astype(np.intp)
         held_out = np.sort(np.argsort(series.tilt_angles, kind="stable")[places])
         return cls(
@@ -74,11 +79,18 @@ class Data:
             fitted=np.setdiff1d(np.arange(n), held_out),
             held_out=held_out,
             fit_geometry=fit_geometry,
+            relocated=np.zeros(0, dtype=np.intp),
         )
 
     def all_fitted(self) -> Data:
         """The same without images that are held out."""
         return replace(self, fitted=np.arange(len(self.measured)), held_out=self.held_out[:0])
+
+    def posed(self, atoms: GaussianAtoms) -> Data:
+        """With every image a small step nearer to where the atoms show it, and those that stand out found again."""
+        geometry, found = relocated(self.geometry, self.measured, atoms)
+        there = posed(geometry, self.measured, atoms)
+        return replace(self, geometry=there, relocated=np.union1d(self.relocated, found))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,7 +187,7 @@ def gauss_newton(
         atoms, model, fall = _descended(problem, contacts, atoms, step, residual)
         atoms = atom_fit.fitted_widths(problem, atoms, model)
         if data.fit_geometry:
-            data = replace(data, geometry=posed(data.geometry, data.measured, atoms))
+            data = data.posed(atoms)
 
 
 def settled(states: Iterator[State], most: int, seen: Callable[[State], None]) -> State:

@@ -42,17 +42,13 @@ def posed(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> Im
     are fitted with the five numbers. All images together do not move: their mean rotation, and the shift that one
     translation of the object explains, are taken out, since the atoms would follow.
     """
-    model = images(geometry, atoms)
-    problem = Problem.of(geometry, measured, model, calibrate(measured, model))
-    unit = np.eye(3)
-    moves = [np.broadcast_to(axis, atoms.positions.shape) for axis in unit]
-    turns = [np.cross(axis, atoms.positions) for axis in unit]
-    slopes = np.stack([derivative(geometry, atoms, np.pad(step, ((0, 0), (0, 1)))) for step in [*moves, *turns]])
-    found = np.array([_image_step(k, geometry, problem, model, slopes) for k in range(len(model))])
-    shifts, rotations = found[:, :2], found[:, 2:]
-    rotations = _shortened(rotations - rotations.mean(axis=0), FARTHEST[1])
-    shifts = _shortened(shifts - _of_object(geometry, shifts), FARTHEST[0])
-    return replace(geometry, axes=geometry.axes @ rotation_matrices(rotations), centers=geometry.centers + shifts)
+    shifts, rotations = _steps(geometry, measured, atoms)
+    return _moved(geometry, shifts - _of_object(geometry, shifts), rotations - rotations.mean(axis=0))
+
+
+def posed_alone(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> ImageGeometry:
+    """The same of images that are few beside those that the atoms are known from: no part of it is the object's."""
+    return _moved(geometry, *_steps(geometry, measured, atoms))
 
 
 def out_of_place(
@@ -123,6 +119,27 @@ def corrected(series: TiltSeries, shifts: Floats, rotations: Floats) -> TiltSeri
     """
     turns = rotation_matrices(np.radians(rotations)).swapaxes(1, 2)
     return replace(series, rotations=turns @ series.rotations, center=series.center + shifts)
+
+
+def _steps(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> tuple[Floats, Floats]:
+    """Shift (n, 2) and rotation (n, 3) of every image by one step of least squares."""
+    model = images(geometry, atoms)
+    problem = Problem.of(geometry, measured, model, calibrate(measured, model))
+    unit = np.eye(3)
+    moves = [np.broadcast_to(axis, atoms.positions.shape) for axis in unit]
+    turns = [np.cross(axis, atoms.positions) for axis in unit]
+    slopes = np.stack([derivative(geometry, atoms, np.pad(step, ((0, 0), (0, 1)))) for step in [*moves, *turns]])
+    found = np.array([_image_step(k, geometry, problem, model, slopes) for k in range(len(model))])
+    return found[:, :2], found[:, 2:]
+
+
+def _moved(geometry: ImageGeometry, shifts: Floats, rotations: Floats) -> ImageGeometry:
+    """The geometry with images that shift and turn so much, but not too far for one step."""
+    return replace(
+        geometry,
+        axes=geometry.axes @ rotation_matrices(_shortened(rotations, FARTHEST[1])),
+        centers=geometry.centers + _shortened(shifts, FARTHEST[0]),
+    )
 
 
 def _image_step(k: int, geometry: ImageGeometry, problem: Problem, model: Images, slopes: Images) -> Floats:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from aet2dft.errors import InputError
+from aet2dft.recon.atoms.cross_correlation import best_shift
 from aet2dft.recon.atoms.simulate import brightness, simulate_images
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -82,20 +83,5 @@ def _offset(atoms: Atoms, shift: Floats, series: TiltSeries) -> Floats:
 
 def _peak(measured: NDArray[np.float32], computed: NDArray[np.float32], blur: float) -> Floats:
     """Pixels by which a computed image has to be moved, to a fraction of one."""
-    size = [fft.next_fast_len(2 * n, real=True) for n in measured.shape]
-    first, second = (
-        fft.rfft2(ndimage.gaussian_filter(image - np.median(image), blur), size) for image in (measured, computed)
-    )
-    correlation = fft.irfft2(first * second.conj(), size)
-    peak = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
-    return np.array([_vertex(correlation, peak, axis) for axis in (0, 1)])
-
-
-def _vertex(values: NDArray[np.float32], peak: tuple[np.intp, ...], axis: int) -> float:
-    """Signed position of a maximum along an axis, by the parabola through it and its neighbors."""
-    line = np.take(values, peak[1 - axis], axis=1 - axis)
-    n, at = len(line), int(peak[axis])
-    before, here, after = (float(line[(at + step) % n]) for step in (-1, 0, 1))
-    bend = before - 2 * here + after
-    fraction = 0.5 * (before - after) / bend if bend < 0 else 0.0
-    return (at if at < n // 2 else at - n) + fraction
+    first, second = (ndimage.gaussian_filter(image - np.median(image), blur) for image in (measured, computed))
+    return best_shift(first, second)[0]

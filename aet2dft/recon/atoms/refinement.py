@@ -30,6 +30,7 @@ from aet2dft.recon.atoms.atom_rounds import (
 )
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
+from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
 from aet2dft.recon.atoms.image_poses import difference, out_of_place
@@ -44,14 +45,10 @@ Floats = NDArray[np.float64]
 
 CANDIDATE_WIDTH = 0.5
 """Å: width of the image of an atom where nothing is known of it."""
-BAD_IMAGE = 1.5
-"""An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
 _LEAST_HEIGHT = 1e-3
 """Heights start at this fraction of the highest at least: an atom without height could not move."""
 _WORTHWHILE = 1e-3
 """No further round follows one that added a smaller fraction of the atoms."""
-_MOST_LISTED = 10
-"""Atoms or images that a warning names."""
 _ENDS = 3
 """Fits to all images, each without the atoms that came too near to others in the one before."""
 _REACHED = 0.01
@@ -221,7 +218,12 @@ def refine(
         rotations=np.degrees(rotations),
         gain=last.calibration.gain,
         offset=last.calibration.offset,
-        warnings=(*_warnings(result, per_image, min_distance), *_poses(last)),
+        warnings=(
+            *near_pairs(result, min_distance),
+            *bad_images(per_image),
+            *_poses(last, shifts, rotations),
+            *not_confirmed(history[0][3], r_free),
+        ),
     )
 
 
@@ -352,40 +354,9 @@ def _result(
     return result, float(np.sqrt((shift**2).sum(axis=1).mean())) if len(stays) else float("nan")
 
 
-def _warnings(atoms: Atoms, per_image: Floats, min_distance: float) -> tuple[str, ...]:
-    """Bonds that are too short, and images that fit badly."""
-    said = []
-    near = _near_pairs(atoms, min_distance)
-    if near:
-        said.append(f"{len(near)} pairs of atoms are nearer than {min_distance:g} Å; look at {_listed(near)}")
-    bad = np.flatnonzero(per_image > BAD_IMAGE * np.median(per_image))
-    if bad.size:
-        listed = _listed([str(k) for k in bad])
-        said.append(f"{bad.size} images fit badly (R factor above {BAD_IMAGE} times the median): {listed}")
-    return tuple(said)
-
-
-def _poses(state: State) -> tuple[str, ...]:
-    if state.data.fit_geometry:
-        return ()
+def _poses(state: State, shifts: Floats, rotations: Floats) -> tuple[str, ...]:
+    """That images are not where the angles say: where places were fitted, those that had to be looked for."""
     data = state.data
+    if data.fit_geometry:
+        return found_elsewhere(data.relocated, shifts, rotations)
     return out_of_place(data.geometry, data.measured, state.values, state.problem, state.calibration)
-
-
-def _near_pairs(atoms: Atoms, min_distance: float) -> list[str]:
-    """Pairs of atoms that are nearer than so many Å, the nearest first, by `site_id`, else by number from 1."""
-    from scipy.spatial import cKDTree
-
-    pairs = cKDTree(atoms.positions).query_pairs(min_distance, output_type="ndarray")
-    lengths = np.linalg.norm(atoms.positions[pairs[:, 0]] - atoms.positions[pairs[:, 1]], axis=1)
-    what, names = (
-        ("site", atoms.arrays["site_id"]) if "site_id" in atoms.arrays else ("atom", 1 + np.arange(len(atoms)))
-    )
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], lengths))
-    return [f"{what} {names[pairs[k, 0]]} and {names[pairs[k, 1]]} ({lengths[k]:.2f} Å)" for k in order]
-
-
-def _listed(items: list[str]) -> str:
-    """The first of them, and how many more there are."""
-    more = len(items) - _MOST_LISTED
-    return ", ".join(items[:_MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")

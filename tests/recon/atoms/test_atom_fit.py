@@ -147,6 +147,28 @@ def test_widths_come_back_and_noise_does_not_narrow_them():
     assert np.mean(widths) == pytest.approx(1.4, abs=2.5 * error)
 
 
+def test_false_atoms_do_not_make_their_kind_wide():
+    """Truth: widths of 1.3 and 1.4 pixels; ten faint clouds of 3 pixels are taken for atoms of the first kind."""
+    truth = lattice()
+    clouds = GaussianAtoms(
+        positions=np.random.default_rng(4).uniform(-8, 8, (10, 3)),
+        heights=np.full(10, 100.0),
+        kinds=np.zeros(10, dtype=np.intp),
+        widths=np.array([3.0, 3.0]),
+    )
+    measured = images(GEOMETRY, truth) + images(GEOMETRY, clouds)
+    atoms = replace(
+        truth,
+        positions=np.concatenate([truth.positions, clouds.positions]),
+        heights=np.concatenate([truth.heights, clouds.heights]),
+        kinds=np.concatenate([truth.kinds, clouds.kinds]),
+    )
+    for _ in range(6):
+        model = images(GEOMETRY, atoms)
+        atoms = atom_fit.fitted_widths(problem_of(measured, model), atoms, model)
+    np.testing.assert_allclose(atoms.widths, truth.widths, rtol=0.05)
+
+
 def test_an_atom_alone_has_the_height_and_the_gain_of_least_squares():
     """Truth: the height that was simulated; the gain is the fall of the cost itself."""
     one = lattice().of_atoms(np.array([13]))

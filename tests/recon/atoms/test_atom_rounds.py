@@ -71,6 +71,7 @@ def test_held_out_images_are_spread_over_the_tilts_and_are_not_fitted(series):
     assert np.diff(np.sort(series.tilt_angles[data.held_out])).min() > 20
     assert not data.all_fitted().held_out.size
     assert not Data.of(series, 0.0).held_out.size
+    assert Data.of(series, 0.01).held_out.tolist() == [10, 19]
 
 
 def test_steps_lower_the_r_factor_of_held_out_images(series):

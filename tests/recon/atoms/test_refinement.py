@@ -134,6 +134,24 @@ def test_wrong_angles_and_shifts_of_images_are_found_when_asked_for(ball):
     assert match(atoms, ball).rmsd < 0.1
 
 
+def test_one_image_far_from_where_its_angle_says_is_found_again_and_told(ball):
+    """Truth: image 7 is 9 pixels and 3 degrees of tilt away; all others are in place."""
+    tilts, center = TILTS.copy(), np.full((24, 2), 32.0)
+    tilts[7] += 3.0
+    center[7] += (2.0, -9.0)
+    true = TiltSeries.from_angles(np.zeros((24, *SHAPE), np.float32), tilts, pixel_size=PIXEL)
+    exact = simulate_images(
+        ball, true.rotations, shape=SHAPE, pixel_size=PIXEL, center=center, intensity=contrast(ball)
+    )
+    series = TiltSeries.from_angles(with_noise(exact, Noise(counts=1000), seed=0), TILTS, pixel_size=PIXEL)
+    settings = RefineSettings(rounds=0, iterations=3, fit_geometry=True)
+    _, result = refine(disturbed(ball, 0.05), series, settings)
+    np.testing.assert_allclose(result.shifts[7] - np.delete(result.shifts, 7, axis=0).mean(axis=0), (2, -9), atol=0.1)
+    turns = result.rotations - np.delete(result.rotations, 7, axis=0).mean(axis=0)
+    assert np.linalg.norm(turns[7]) == pytest.approx(3.0, abs=0.1)
+    assert any(text.startswith("1 images stood out and were found elsewhere: 7 by 9.") for text in result.warnings)
+
+
 def test_an_image_that_does_not_belong_is_named(ball, series):
     """Truth: image 7 is mirrored."""
     images = series.projections.copy()
@@ -161,7 +179,8 @@ def test_pairs_that_are_too_near_are_named_with_their_distance(ball, series):
     pairs = neighbor_list("ij", atoms, 2.8)
     assert short.startswith(f"{len(pairs[0]) // 2} pairs of atoms")
     i, j = (atoms.arrays["site_id"][each] for each in pairs)
-    assert any(f"site {one} and {other} (" in short for one, other in zip(i, j, strict=True))
+    assert "(by site_id)" in short
+    assert any(f"{one} and {other} (" in short for one, other in zip(i, j, strict=True))
     assert short.endswith("more")
     assert result.composition_before == composition(ball)
     assert result.n_species_changed == 0

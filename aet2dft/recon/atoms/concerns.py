@@ -1,0 +1,67 @@
+"""What a user should look at after a refinement, in sentences; each function gives one, or none where all is well."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aet2dft.atoms import names_of
+
+Floats = NDArray[np.float64]
+Sentences = tuple[str, ...]
+
+BAD_IMAGE = 1.5
+"""An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
+_MOST_LISTED = 10
+"""Atoms or images that a sentence names."""
+_RISEN = 1.03
+"""Factor on the R factor of held-out images that is said; atoms from a volume that knew them start lower by less."""
+
+
+def near_pairs(atoms: Atoms, min_distance: float) -> Sentences:
+    """Pairs of atoms that are nearer than so many Å, the nearest first."""
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(atoms.positions).query_pairs(min_distance, output_type="ndarray")
+    if not len(pairs):
+        return ()
+    lengths = np.linalg.norm(atoms.positions[pairs[:, 0]] - atoms.positions[pairs[:, 1]], axis=1)
+    what, names = names_of(atoms)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], lengths))
+    listed = _listed([f"{names[pairs[k, 0]]} and {names[pairs[k, 1]]} ({lengths[k]:.2f} Å)" for k in order])
+    return (f"{len(pairs)} pairs of atoms are nearer than {min_distance:g} Å ({what}): {listed}",)
+
+
+def bad_images(per_image: Floats) -> Sentences:
+    """Images that fit much worse than most, by their R factors (n,)."""
+    bad = np.flatnonzero(per_image > BAD_IMAGE * np.median(per_image))
+    if not bad.size:
+        return ()
+    listed = _listed([str(k) for k in bad])
+    return (f"{bad.size} images fit badly (R factor above {BAD_IMAGE} times the median): {listed}",)
+
+
+def found_elsewhere(relocated: NDArray[np.intp], shifts: Floats, rotations: Floats) -> Sentences:
+    """Images, by number (m,), that had to be looked for; with shifts (n, 2), pixels, and rotations (n, 3), radians."""
+    if not relocated.size:
+        return ()
+    pixels, degrees = np.linalg.norm(shifts, axis=1), np.degrees(np.linalg.norm(rotations, axis=1))
+    listed = _listed([f"{k} by {pixels[k]:.1f} pixels and {degrees[k]:.1f} degrees" for k in relocated])
+    return (f"{relocated.size} images stood out and were found elsewhere: {listed}; are they in order?",)
+
+
+def not_confirmed(before: float, after: float) -> Sentences:
+    """That the R factor of held-out images rose; nothing where none was held out (NaN)."""
+    if not after > _RISEN * before:
+        return ()
+    return (
+        f"the R factor of the held-out images rose from {before:.3f} to {after:.3f}: these images, or the atoms, are "
+        "unlike what the others show; hold out others with a larger --held-out and compare",
+    )
+
+
+def _listed(items: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(items) - _MOST_LISTED
+    return ", ".join(items[:_MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")

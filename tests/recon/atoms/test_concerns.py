@@ -1,0 +1,39 @@
+"""Sentences of what a user should look at. Truth: small cases by hand."""
+
+import numpy as np
+from ase import Atoms
+
+from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed
+
+
+def test_pairs_that_are_too_near_are_named_by_site_id_or_counted_from_0_the_nearest_first():
+    atoms = Atoms("Pt3", positions=[[0, 0, 0], [0, 0, 1.9], [0, 1.5, 0]])
+    assert near_pairs(atoms, 2.0) == (
+        "2 pairs of atoms are nearer than 2 Å (counted from 0): 0 and 2 (1.50 Å), 0 and 1 (1.90 Å)",
+    )
+    atoms.set_array("site_id", np.array([4, 7, 9]))
+    assert "(by site_id): 4 and 9 (1.50 Å)" in near_pairs(atoms, 2.0)[0]
+    assert near_pairs(atoms, 1.0) == ()
+
+
+def test_images_that_fit_badly_are_listed_ten_at_most():
+    per_image = np.r_[np.full(30, 0.1), np.full(12, 0.16)]
+    (said,) = bad_images(per_image)
+    assert said.startswith("12 images fit badly")
+    assert said.endswith("38, 39 and 2 more")
+    assert bad_images(np.full(5, 0.2)) == ()
+
+
+def test_images_that_were_found_elsewhere_are_told_with_how_far():
+    shifts, rotations = np.zeros((4, 2)), np.zeros((4, 3))
+    shifts[2], rotations[2] = (3.0, -4.0), (0.0, np.radians(2.5), 0.0)
+    (said,) = found_elsewhere(np.array([2]), shifts, rotations)
+    assert "2 by 5.0 pixels and 2.5 degrees" in said
+    assert found_elsewhere(np.zeros(0, dtype=np.intp), shifts, rotations) == ()
+
+
+def test_a_rise_of_the_r_factor_of_held_out_images_is_said_beyond_what_the_volume_knew_of_them():
+    assert "from 0.240 to 0.271" in not_confirmed(0.240, 0.271)[0]
+    assert not_confirmed(0.5267, 0.5315) == ()
+    assert not_confirmed(0.2, 0.15) == ()
+    assert not_confirmed(np.nan, np.nan) == ()
