@@ -27,8 +27,6 @@ NOISE_FLOOR = 0.03
 """No pixel has less variance than one with this fraction of the brightest signal: empty ones would dominate."""
 WIDEST_CHANGE = 1.15
 """Largest factor by which a width changes in one step."""
-_TYPICAL = 0.7
-"""Atoms lower than this fraction of the median of their kind do not say how wide it is: many are no atoms."""
 _SHARPENING = 1.5
 """How much noise sharpens an atom that is fitted to it: rise of the logarithm of the likelihood per narrower width."""
 _LEVELS = 32
@@ -217,7 +215,7 @@ def fitted_widths(problem: Problem, atoms: GaussianAtoms, model: Images) -> Gaus
     position and height. Where an atom was fitted, that falls as one over the width along each of three axes, and in
     height, at constant height over width, not at all, so that every atom adds 3/2 to the slope in log width.
     """
-    slopes, known = [], _typical(atoms)
+    slopes, known = [], atoms.typical
     for kind in range(len(atoms.widths)):
         members = atoms.of_atoms(known & (atoms.kinds == kind))
         wider, narrower = (
@@ -323,14 +321,6 @@ def expected_heights(problem: Problem, atoms: GaussianAtoms) -> Floats:
         mean = float(heights[members].mean())
         heights[members] = mean + (heights[members] - mean) * own / (own + errors[members])
     return heights
-
-
-def _typical(atoms: GaussianAtoms) -> NDArray[np.bool_]:
-    """Which atoms (N,) are not much lower than most of their kind."""
-    least = np.zeros(len(atoms.widths))
-    for kind in np.unique(atoms.kinds):
-        least[kind] = _TYPICAL * np.median(atoms.heights[atoms.kinds == kind])
-    return np.asarray(atoms.heights >= least[atoms.kinds])
 
 
 def _alone_errors(problem: Problem, atoms: GaussianAtoms) -> Floats:

@@ -239,9 +239,10 @@ def pruned(model: Model, state: State, *, min_distance: float, last: bool) -> tu
 
 
 def apart(model: Model, state: State, *, min_distance: float) -> tuple[Model, Changes]:
-    """Without the atoms that are nearer to a higher one than two atoms of the particle are, whatever their odds.
+    """Without the low atoms that are nearer to a higher one than two of the particle are, whatever their odds.
 
-    What a model of Gaussians lacks, or one atom taken for two, looks in the images like an atom in between.
+    What a model of Gaussians lacks, or one atom taken for two, looks in the images like an atom in between; an atom as
+    high as those of its kind is none of that.
 
     Parameters
     ----------
@@ -254,7 +255,8 @@ def apart(model: Model, state: State, *, min_distance: float) -> tuple[Model, Ch
     """
     places = information(state.problem, model.atoms, state.residual)
     covariances = np.asarray(np.linalg.inv(places)[:, :3, :3], dtype=np.float64)
-    near = _crowded(model, min_distance) | state.contacts.false(model.atoms, covariances)
+    false = state.contacts.false(model.atoms, covariances) & ~model.atoms.typical
+    near = _crowded(model, min_distance) | false
     return _without(model, state, np.zeros_like(near), near, _odds(model, state, min_distance))
 
 

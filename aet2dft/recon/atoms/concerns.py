@@ -15,6 +15,8 @@ BAD_IMAGE = 1.5
 """An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
 _MOST_LISTED = 10
 """Atoms or images that a sentence names."""
+_REPLACED = 0.25
+"""Fraction of the atoms that are dropped while as many appear elsewhere, from which on they may not be those shown."""
 _RISEN = 1.03
 """Factor on the R factor of held-out images that is said; atoms from a volume that knew them start lower by less."""
 
@@ -40,6 +42,16 @@ def bad_images(per_image: Floats) -> Sentences:
         return ()
     listed = _listed([str(k) for k in bad])
     return (f"{bad.size} images fit badly (R factor above {BAD_IMAGE} times the median): {listed}",)
+
+
+def replaced(n_before: int, n_added: int, n_dropped: int) -> Sentences:
+    """That many of the atoms went and others came elsewhere."""
+    if not min(n_added, n_dropped) > _REPLACED * n_before:
+        return ()
+    return (
+        f"{n_dropped} of {n_before} atoms were dropped and {n_added} added elsewhere: are these the atoms of these "
+        "images? look at their hand, axes and unit",
+    )
 
 
 def found_elsewhere(relocated: NDArray[np.intp], shifts: Floats, rotations: Floats) -> Sentences:

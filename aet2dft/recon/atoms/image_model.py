@@ -16,6 +16,9 @@ from aet2dft.recon.tilt_series import TiltSeries
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
+TYPICAL = 0.7
+"""Of lower atoms than this fraction of the median of their kind many are none, or parts of others."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageGeometry:
@@ -59,6 +62,14 @@ class GaussianAtoms:
     def sigma(self) -> Floats:
         """(N,), pixels: width of every atom."""
         return np.ascontiguousarray(self.widths[self.kinds])
+
+    @property
+    def typical(self) -> NDArray[np.bool_]:
+        """(N,): which atoms are not much lower than most of their kind."""
+        least = np.zeros(len(self.widths))
+        for kind in np.unique(self.kinds):
+            least[kind] = TYPICAL * np.median(self.heights[self.kinds == kind])
+        return np.asarray(self.heights >= least[self.kinds])
 
     def of_atoms(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> GaussianAtoms:
         """Some of the atoms, by index or mask, with the widths of all kinds."""

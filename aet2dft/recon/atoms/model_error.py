@@ -13,6 +13,8 @@ Images = NDArray[np.float32]
 
 SECTORS = 8
 """Parts of the tilt range; what the model lacks is alike in the images of one part, and differs between them."""
+_MEDIAN = 0.907
+"""Median of chi-square over its degrees of freedom, one fewer than the parts."""
 
 
 def misfit(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
@@ -31,9 +33,10 @@ def misfit(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
     -----
     The images of sector s pull at an atom with :math:`g_s = J_s^T W_s r_s`. Noise of the right variance makes
     :math:`\langle g_s^2 \rangle = I_s (1 - I_s / I)`, where :math:`I_s` is the information of the sector and I that of
-    all, since the pulls add up to zero. The factor is the sum of :math:`g_s^2` over that of what noise makes: the
-    sandwich of P. J. Huber (Proc. 5th Berkeley Symp. 1, 221 (1967)), with correlated images as clusters (K.-Y. Liang
-    and S. Zeger, Biometrika 73, 13 (1986)), taken as one number for all atoms of a kind.
+    all, since the pulls add up to zero. The ratio of their sums over the sectors is the sandwich of P. J. Huber (Proc.
+    5th Berkeley Symp. 1, 221 (1967)), with correlated images as clusters (K.-Y. Liang and S. Zeger, Biometrika 73, 13
+    (1986)). The factor of a kind is the median of its atoms over that of noise: where the model fails in one place, as
+    at atoms that moved between images, all others are as sure as before.
     """
     pulls, shares = [], []
     for images in _sectors(problem.geometry):
@@ -41,11 +44,12 @@ def misfit(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
         pulls.append(adjoint(geometry, atoms, weights * residual[images]))
         shares.append(np.diagonal(normal_blocks(geometry, atoms, weights), axis1=1, axis2=2))
     information = np.maximum(sum(shares), np.finfo(float).tiny)
-    pulled, by_noise = np.zeros((2, len(atoms.widths), 4))
-    for pull, share in zip(pulls, shares, strict=True):
-        np.add.at(pulled, atoms.kinds, pull**2)
-        np.add.at(by_noise, atoms.kinds, share * (1.0 - share / information))
-    return np.maximum(pulled / np.maximum(by_noise, np.finfo(float).tiny), 1.0)
+    by_noise = sum(share * (1.0 - share / information) for share in shares)
+    ratios = sum(pull**2 for pull in pulls) / np.maximum(by_noise, np.finfo(float).tiny)
+    factors = np.ones((len(atoms.widths), 4))
+    for kind in np.unique(atoms.kinds):
+        factors[kind] = np.median(ratios[atoms.kinds == kind], axis=0) / _MEDIAN
+    return np.maximum(factors, 1.0)
 
 
 def _sectors(geometry: ImageGeometry) -> list[NDArray[np.intp]]:

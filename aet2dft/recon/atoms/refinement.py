@@ -30,7 +30,7 @@ from aet2dft.recon.atoms.atom_rounds import (
 )
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
-from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed
+from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed, replaced
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
 from aet2dft.recon.atoms.image_poses import difference, out_of_place
@@ -219,6 +219,7 @@ def refine(
         gain=last.calibration.gain,
         offset=last.calibration.offset,
         warnings=(
+            *replaced(len(atoms), len(result) - len(came), len(atoms) - len(came)),
             *near_pairs(result, min_distance),
             *bad_images(per_image),
             *_poses(last, shifts, rotations),

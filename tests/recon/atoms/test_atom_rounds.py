@@ -128,6 +128,16 @@ def test_one_atom_taken_for_two_is_one_whatever_its_odds(series):
     assert dropped.odds[0] > 0
 
 
+def test_an_atom_as_high_as_its_kind_stays_however_near_to_others(series):
+    """Truth: atoms that are all there, under contacts that a sharper part of the particle would give."""
+    model, state = settled_at(series, crystal())
+    wide = Contacts(distances=np.full((2, 2), 9.0), widths=np.full((2, 2), 0.05))
+    low = replace(model, atoms=replace(model.atoms, heights=np.r_[20.0, model.atoms.heights[1:]]))
+    for given, expected in ((model, 64), (low, 63)):
+        left, _ = apart(given, replace(state, contacts=wide), min_distance=NEAREST)
+        assert len(left.source) == expected
+
+
 def test_contacts_with_higher_atoms_count_against_an_atom(series):
     """Truth: an atom that is there, put among contacts that are wider than its bonds."""
     model, state = settled_at(series, crystal())

@@ -3,7 +3,7 @@
 import numpy as np
 from ase import Atoms
 
-from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed
+from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed, replaced
 
 
 def test_pairs_that_are_too_near_are_named_by_site_id_or_counted_from_0_the_nearest_first():
@@ -22,6 +22,12 @@ def test_images_that_fit_badly_are_listed_ten_at_most():
     assert said.startswith("12 images fit badly")
     assert said.endswith("38, 39 and 2 more")
     assert bad_images(np.full(5, 0.2)) == ()
+
+
+def test_atoms_of_which_many_are_replaced_may_be_those_of_other_images():
+    assert replaced(77, 36, 37)[0].startswith("37 of 77 atoms were dropped and 36 added elsewhere")
+    # candidates of a noisy volume: many go, few come
+    assert replaced(383, 1, 65) == replaced(446, 62, 61) == ()
 
 
 def test_images_that_were_found_elsewhere_are_told_with_how_far():
