@@ -11,7 +11,7 @@ from pathlib import Path
 from aet2dft import hdf5
 from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_variables
-from aet2dft.mrc import mrc_header
+from aet2dft.mrc import SUFFIXES, mrc_header
 
 Shapes = dict[str, tuple[int, ...]]
 _LEAST_EDGE = 4
@@ -93,7 +93,7 @@ def _hdf5(path: Path) -> Shapes:
 
 _READERS: dict[str, Callable[[Path], Shapes]] = {
     **dict.fromkeys((".h5", ".hdf5", ".emd"), _hdf5),
-    **dict.fromkeys((".mrc", ".map", ".rec"), _mrc),
+    **dict.fromkeys(SUFFIXES, _mrc),
     **dict.fromkeys((".tif", ".tiff"), _tiff),
     ".mat": mat_variables,
     ".npy": _npy,

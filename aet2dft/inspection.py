@@ -16,7 +16,8 @@ from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_objects
 from aet2dft.recon.images.angle_files import TEXT, look_like_radians, read_angles
-from aet2dft.recon.images.array_files import stored_arrays
+from aet2dft.recon.images.array_files import StoredArray, stored_arrays
+from aet2dft.recon.images.image_folders import folder_stack, image_files
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.structure.readers import load_structures
 
@@ -123,11 +124,12 @@ def _tomography(path: Path, groups: list[str]) -> dict[str, Any]:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    """A deck folder or the folder of one DFT run."""
+    """A deck folder, the folder of one DFT run, or one with an image in each file."""
     from aet2dft.dft_inputs.decks import MANIFEST, Manifest, verify
 
     if not (path / MANIFEST).is_file():
-        return _dft_output(path)
+        run = any((path / f"{name}{packed}").exists() for name in _OUTPUTS for packed in ("", ".gz"))
+        return _dft_output(path) if run or not image_files(path) else _images(path)
     manifest = Manifest.read(path)
     changed = verify(path)
     status = [volume["status"] for volume in manifest.volumes]
@@ -144,13 +146,20 @@ def _folder(path: Path) -> dict[str, Any]:
     }
 
 
+def _images(folder: Path) -> dict[str, Any]:
+    stack, said = folder_stack(folder)
+    notes = list(said)
+    values = _values(folder, "tilt_series", stack, notes)
+    return {"kind": "tilt_series", "shape": list(stack.shape), **values, "notes": notes}
+
+
 def _dft_output(folder: Path) -> dict[str, Any]:
     from aet2dft.dft_inputs import espresso_output, vasp_output
 
     names = {entry.name.removesuffix(".gz") for entry in folder.iterdir()}
     if not names.intersection(_OUTPUTS):
-        what = f"holds none of manifest.json, {', '.join(_OUTPUTS)}"
-        raise InputError(f"{folder}: {what}; give a deck folder or the folder of one run")
+        what = f"holds none of manifest.json, {', '.join(_OUTPUTS)}, and no images"
+        raise InputError(f"{folder}: {what}; give a deck folder, the folder of one run or one with an image per file")
     parse = espresso_output.parse if names.intersection(_OUTPUTS[:2]) else vasp_output.parse
     result = parse(folder)
     left_out = ("pseudo_md5", "warnings")
@@ -185,7 +194,13 @@ def _arrays(path: Path, shapes: array_headers.Shapes) -> dict[str, Any]:
     volume = max(shape) < 1.25 * min(shape) or shape[0] == shape[2]
     kind = "volume" if volume else "tilt_series"
     notes = [f"{name} of shape {shape} taken for a {kind} by its shape"]
-    return {"kind": kind, "shape": list(shape), **_values(path, kind, shape, notes), "notes": notes}
+    try:
+        values = _values(path, kind, next(a for a in stored_arrays(path).values() if a.shape == shape), notes)
+    except ParseError:
+        raise
+    except InputError as error:
+        values = {"pixel_size": None, "unit": None, "problems": [str(error)]}
+    return {"kind": kind, "shape": list(shape), **values, "notes": notes}
 
 
 def _angles(path: Path) -> dict[str, Any] | None:
@@ -213,23 +228,17 @@ def _objects(path: Path) -> list[str]:
     return mat_objects(path) if path.suffix.lower() == ".mat" else []
 
 
-def _values(path: Path, kind: str, shape: tuple[int, ...], notes: list[str]) -> dict[str, Any]:
-    """Size of a pixel, range of the values, and what is wrong with them; a large file is not read."""
-    size, problems = None, []
-    try:
-        array = next(array for array in stored_arrays(path).values() if array.shape == shape)
-        known = [k for k, length in enumerate(array.spacing or ()) if length is not None]
-        size = array.pixel_size(range(3) if kind == "volume" else known[:2], path)
-        values = array.load() if math.prod(shape) <= _LOOKED_AT else None
-    except ParseError:
-        raise
-    except InputError as error:
-        values, problems = None, [str(error)]
+def _values(path: Path, kind: str, array: StoredArray, notes: list[str]) -> dict[str, Any]:
+    """Size of a pixel, tilts, range of the values, and what is wrong with them; a large file is not read."""
+    known = [k for k, length in enumerate(array.spacing or ()) if length is not None]
+    size = array.pixel_size(range(3) if kind == "volume" else known[:2], path)
     found: dict[str, Any] = {"pixel_size": size, "unit": None if size is None else "Å"}
-    if values is None:
-        if not problems:
-            notes.append(f"more than {_LOOKED_AT / 1e6:.0f} million values: they were not looked at")
-        return found | {"problems": problems}
+    if array.tilts is not None:
+        found["tilt_range"] = [float(array.tilts.min()), float(array.tilts.max())]
+    if math.prod(array.shape) > _LOOKED_AT:
+        notes.append(f"more than {_LOOKED_AT / 1e6:.0f} million values: they were not looked at")
+        return found | {"problems": []}
+    values, problems = array.load(), []
     finite = values[np.isfinite(values)]
     if finite.size < values.size:
         problems.append(f"{values.size - finite.size} values are NaN or infinite")

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from aet2dft.errors import InputError, ParseError
 
+SUFFIXES = (".mrc", ".map", ".rec", ".st", ".ali")
+"""Of files of this kind; the last two are those of tilt series."""
 _BYTES = {0: 1.0, 1: 2.0, 2: 4.0, 6: 2.0, 12: 2.0, 101: 0.5}
 """Bytes of one number of each mode that holds real ones."""
 _COMPLEX = (3, 4)

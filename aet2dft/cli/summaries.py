@@ -32,6 +32,10 @@ def info_lines(name: str, found: Mapping[str, Any]) -> list[str]:
         lines.append(f"nearest neighbors: shortest {shortest:.3f} Å, median {median:.3f} Å")
     names = ("shape", "groups", "code", "protocol", "n_volumes", "n_jobs", "status")
     lines += [f"{key}: {found[key]}" for key in names if key in found]
+    if found.get("pixel_size") is not None:
+        lines.append(f"{'voxels' if found['kind'] == 'volume' else 'pixels'} of {found['pixel_size']:.4g} Å")
+    if "tilt_range" in found:
+        lines.append("tilts from {:g} to {:g} degrees".format(*found["tilt_range"]))
     return lines + ([f"problem: {text}" for text in found["problems"]] or ["no problems found"])
 
 
@@ -80,6 +84,7 @@ def order_keys(atoms: Atoms, order: Order) -> dict[str, Any]:
                 "all": pair.all_atoms,
                 "all_sigma": pair.all_sigma,
                 "full_shells": pair.full_shells,
+                "full_sigma": pair.full_sigma,
                 "n_full": pair.n_full,
                 "pooled": pair.pooled,
             }

@@ -29,7 +29,7 @@ class ImagesSettings(Settings):
         default=None, description="Unit of the angles; default: degrees, and what looks like radians is refused."
     )
     fill: Literal["median"] | None = Field(
-        default=None, description="Replace pixels that are NaN or infinite by the median of their neighbors."
+        default=None, description="median: replace pixels that are NaN or infinite by the median of their neighbors."
     )
     exclude: Numbers = Field(default=(), description="Images that are left out, as 3,17; the first is 0.")
     check_conventions: bool | None = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from aet2dft.atoms import check, known_symbol
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_array, mat_variables
+from aet2dft.text_tables import read_table
 
 _MAX_FILE = 2 << 30
 """Bytes; a larger text file is not a model of atoms."""
@@ -26,6 +28,11 @@ _FORMATS = ("xyz", "extxyz", "cif", "vasp", "proteindatabank", "espresso-in", "x
 """Formats of ASE that are plain text and hold atoms; others run code or unpack objects."""
 _MAX_TYPE = 120
 """Types of atoms are small whole numbers."""
+_TABLES = (".csv", ".tsv")
+_ELEMENT = ("element", "symbol", "species", "atom", "type")
+"""Names of the column that says what an atom is, the first of them that is there."""
+_PLACE = ("position", "positions", "pos", "coordinate", "coord")
+"""What may stand before x, y and z in the names of the others."""
 _PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
@@ -35,8 +42,8 @@ def read(path: str | Path, types: str | Path | None = None, settings: ReadSettin
     Parameters
     ----------
     path : str or Path
-        xyz, extxyz, cif, POSCAR, pdb or another format of ASE; a ``.mat`` file with coordinates (3, N). ``FILE@N`` is
-        structure N of a file with several.
+        xyz, extxyz, cif, POSCAR, pdb or another format of ASE; a ``.csv`` table with columns named element (or symbol),
+        x, y, z; a ``.mat`` file with coordinates (3, N). ``FILE@N`` is structure N of a file with several.
     types : str or Path, optional
         Second ``.mat`` file with the types 1..n of the atoms.
     settings : ReadSettings
@@ -76,8 +83,8 @@ def load_structures(path: Path, types: Path | None = None, settings: ReadSetting
             f"{types}: a second file with types goes with a .mat file; {path.name} names its elements itself"
         )
     else:
-        structures = [_read_plain_xyz(path)] if _is_plain_xyz(path) else _ase_read(path)
-        found = [_with_species(atoms, [], settings.species, path) for atoms in structures]
+        structures, notes = _read_text(path)
+        found = [_with_species(atoms, list(notes), settings.species, path) for atoms in structures]
     if index is not None and index >= len(found):
         raise InputError(f"{path}: holds {len(found)} structures, numbered from 0; there is no {index}")
     return [_finished(*each, settings) for each in (found if index is None else [found[index]])]
@@ -108,6 +115,36 @@ def _indexed(path: Path) -> tuple[Path, int | None]:
     return (Path(match[1]), int(match[2])) if match and not path.exists() else (path, None)
 
 
+def _read_text(path: Path) -> tuple[list[Atoms], tuple[str, ...]]:
+    """Structures of a text, and what was inferred."""
+    if path.suffix.lower() in _TABLES:
+        atoms, notes = _read_table(path)
+        return [atoms], notes
+    return ([_read_plain_xyz(path)] if _is_plain_xyz(path) else _ase_read(path)), ()
+
+
+def _read_table(path: Path) -> tuple[Atoms, tuple[str, ...]]:
+    """Columns that are named element and x, y, z; others are left alone and said."""
+    table = read_table(path)
+    names = [re.sub(r"[\[(].*|[\s_-]", "", name.lower()) for name in table.names]
+    element = [names.index(name) for name in _ELEMENT if name in names][:1]
+    axes = [
+        [k for k, name in enumerate(names) if name in (axis, *(f"{word}{axis}" for word in _PLACE))] for axis in "xyz"
+    ]
+    if not element or any(len(found) != 1 for found in axes):
+        said = (
+            f"of its columns {', '.join(table.names)} none or several are" if names else "its first line does not say"
+        )
+        raise InputError(f"{path}: {said} element, x, y, z of atoms; name the columns so in the first line")
+    columns = [found[0] for found in axes]
+    atoms = _named([row[element[0]] for row in table.rows], table.numbers(columns, path), table.lines)
+    others = [name for k, name in enumerate(table.names) if k not in (*element, *columns)]
+    return atoms, (
+        *table.notes,
+        *((f"columns of {path.name} that were not read: {', '.join(others)}",) if others else ()),
+    )
+
+
 def _is_plain_xyz(path: Path) -> bool:
     """Whether an xyz file has a free comment, which says neither columns nor cell."""
     if path.suffix.lower() != ".xyz":
@@ -131,7 +168,7 @@ def _ase_read(path: Path) -> list[Atoms]:
             found = list(ase_read(str(path), index=":", format=form))
     except UnknownFileTypeError as error:
         raise InputError(
-            f"{path}: is of no known format of atoms; give xyz, extxyz, cif, POSCAR, pdb or mat"
+            f"{path}: is of no known format of atoms; give xyz, extxyz, cif, POSCAR, pdb, csv or mat"
         ) from error
     except Exception as error:
         words = str(error).strip().split("\n")[0][:200] or type(error).__name__
@@ -162,7 +199,7 @@ def _read_plain_xyz(path: Path) -> Atoms:
         raise ParseError(path, problem, line=3 + n)
     positions = np.empty((n, 3))
     names = [_read_row(row, positions[k], path, line=k + 3) for k, row in enumerate(rows)]
-    return _named(names, positions)
+    return _named(names, positions, range(3, 3 + n))
 
 
 def _read_row(row: str, position: NDArray[np.float64], path: Path, *, line: int) -> str:
@@ -177,8 +214,8 @@ def _read_row(row: str, position: NDArray[np.float64], path: Path, *, line: int)
     return words[0]
 
 
-def _named(names: list[str], positions: NDArray[np.float64]) -> Atoms:
-    """Atoms by the names of a file: elements, or numbers 1..n, which stay in the array ``type`` as species X."""
+def _named(names: list[str], positions: NDArray[np.float64], lines: Sequence[int]) -> Atoms:
+    """Atoms by the names in a file: elements, or numbers 1..n, which stay in the array ``type`` as species X."""
     kinds = dict.fromkeys(names)
     if kinds and all(name.isdecimal() and int(name) < _MAX_TYPE for name in kinds):
         atoms = Atoms(np.zeros(len(names), dtype=np.int64), positions=positions)
@@ -189,7 +226,7 @@ def _named(names: list[str], positions: NDArray[np.float64]) -> Atoms:
     unknown = [name for name in kinds if number[name] == 0 and name != "X"]
     if unknown:
         first = names.index(unknown[0])
-        atoms.info["unknown"] = f"{unknown[0]!r} (line {first + 3}) is not a chemical element; mend the file"
+        atoms.info["unknown"] = f"{unknown[0]!r} (line {lines[first]}) is not a chemical element; mend the file"
     return atoms
 
 

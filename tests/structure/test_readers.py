@@ -17,7 +17,7 @@ from aet2dft.atoms import check
 from aet2dft.config import ReadSettings
 from aet2dft.datasets import fept_2017
 from aet2dft.errors import InputError, ParseError
-from aet2dft.exporting import write_atoms
+from aet2dft.exporting import write_atoms, write_tables
 from aet2dft.matlab import mat_array, mat_variables
 from aet2dft.structure.readers import load_atoms, load_structures, read
 
@@ -48,6 +48,50 @@ def test_line_endings_blanks_more_columns_and_a_mark_at_the_beginning_do_not_mat
     atoms = read(tmp_path / "m.xyz")
     assert atoms.get_chemical_symbols() == ["Fe", "Pt"]
     assert atoms.positions[1, 0] == 2.7
+
+
+@pytest.mark.parametrize(
+    "head", ["element,x,y,z,b", "b,symbol,x (Å),y (Å),z (Å)", "positions_x,positions_y,b,positions_z,Species"]
+)
+def test_a_table_of_atoms_is_read_by_the_names_of_its_columns(tmp_path, head):
+    cells = {"x": "2.7", "y": "-0.5", "z": "1e-1", "b": "0.8", "t": "Pt"}
+    letters = [
+        "t" if word.lower() in ("element", "symbol", "species") else word.split()[0][-1] for word in head.split(",")
+    ]
+    (tmp_path / "m.csv").write_text(f"{head}\n" + ",".join(cells[letter] for letter in letters) + "\n")
+    atoms = load_atoms(tmp_path / "m.csv")
+    assert atoms.get_chemical_symbols() == ["Pt"]
+    assert atoms.positions.tolist() == [[2.7, -0.5, 0.1]]
+    assert atoms.info["notes"] == ("columns of m.csv that were not read: b",)
+
+
+def test_tables_with_decimal_commas_and_with_types_are_read(tmp_path):
+    (tmp_path / "m.csv").write_text("type;x;y;z\n1;0,5;0;0\n2;3,25;0;0\n")
+    atoms = read(tmp_path / "m.csv", settings=AET)
+    assert atoms.get_chemical_symbols() == ["Fe", "Pt"]
+    assert atoms.positions[:, 0].tolist() == [0.5, 3.25]
+
+
+def test_a_table_that_is_exported_is_read_again(tmp_path):
+    write_tables(tmp_path, atoms=small(), order=None, runs=None)
+    atoms = read(tmp_path / "atoms.csv")
+    assert (atoms.numbers == small().numbers).all()
+    assert np.allclose(atoms.positions, small().positions, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,tilt\n0,5\n", "of its columns image, tilt none or several are element, x, y, z"),
+        ("1,0,0,0\n", "its first line does not say"),
+        ("element,x,y,z\nFe,0,0,0\nPt,1,a,2\n", "line 3: 'Pt 1 a 2' are no numbers"),
+        ("element,x,y,z\nFe,0,0,0\nQq,3,0,2\n", r"'Qq' \(line 3\) is not a chemical element"),
+    ],
+)
+def test_a_table_that_holds_no_atoms_is_refused(tmp_path, content, message):
+    (tmp_path / "m.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "m.csv")
 
 
 @given(part=st.floats(0, 1, exclude_max=True))

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aet2dft.errors import InputError, ParseError
-from aet2dft.recon.images.array_files import stored_arrays
+from aet2dft.errors import InputError
+from aet2dft.recon.images.array_files import KINDS, stored_arrays
+from aet2dft.text_tables import TextTable, counts, read_table
 
 TEXT = (".txt", ".csv", ".tsv", ".dat", ".tlt", ".rawtlt", ".ang")
 _LONGEST = 1 << 24
 """Bytes; a longer text is no list of angles."""
 _EULER = ("phi", "theta", "psi")
+_TILT = ("tilt", "theta", "angle", "alpha", "tiltangle", "stagetilt", "alphatilt", "tiltalpha", "θ", "α")
+"""Names of the column with the tilt, without units, blanks, hyphens and underscores."""
+_TURNS = ("phi", "psi", "beta", "gamma", "φ", "ψ", "β", "γ")
+"""Names of columns that turn the object about other axes, unless they are zero."""
+_BESIDE = ("image", "frame", "index", "number", "no", "n", "id", "file", "dose", "time", "exposure")
+"""Names of other columns, which are known as such even if only blanks stand between the names."""
+_UNIT = re.compile(r"[\s_]*([\[(].*[\])]|(?<=[\s_])(deg|degrees?|rad|radians?)|°)$")
+"""At the end of a name."""
 _FULL_TURN = 360.0
 _RADIANS = 3.2
 """Angles that differ and all lie within ± this many degrees are radians: such a range tells nothing of the depth."""
@@ -31,8 +41,8 @@ def read_angles(
     Parameters
     ----------
     path : Path
-        Text or CSV with one (tilt) or three (phi, theta, psi) columns, perhaps under a line with their names; or a file
-        of arrays.
+        Text or CSV with one (tilt) or three (phi, theta, psi) columns, or with names above, among them one like tilt or
+        these three, or with the numbers of the images before the tilt; or a file of arrays.
     unit : {"degrees", "radians"}, optional
         Default: degrees, and what looks like radians is refused.
     variable : str, optional
@@ -51,50 +61,72 @@ def read_angles(
         If the file cannot be read or holds no angles, or they are not finite, beyond 360 degrees or of another unit.
     """
     if path.suffix.lower() in TEXT:
-        values, lines, named = _read_text(path)
-        notes: Notes = ()
+        values, lines, named, notes = _read_text(path)
     else:
         values, notes = _read_array(path, variable)
-        lines, named = [], False
+        lines, named = (), False
     angles, more = _one_row_per_image(values, path, rows_are_images=named)
     angles = np.degrees(angles) if unit == "radians" else angles
-    _check(angles, path, lines, assume_degrees=unit is not None)
+    check_angles(angles, path, lines, assume_degrees=unit is not None)
     return angles, notes + more
 
 
-def _read_text(path: Path) -> tuple[NDArray[np.float64], list[int], bool]:
-    """Numbers (rows, columns), the line of each row, and whether the columns are named phi, theta and psi."""
+def _read_text(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...], bool, Notes]:
+    """Angles (rows, columns), the line of each row, whether names say what they are, and what was inferred."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the angles as text, .csv, .mat or .npy")
-    if path.stat().st_size > _LONGEST:
-        raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is too long for a list of angles; give another")
-    rows: list[list[float]] = []
-    lines: list[int] = []
-    names: list[str] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
-        words = re.split(r"[\s,;]+", re.split("[#%]", line)[0].strip(" \t,;"))
-        if words == [""]:
-            continue
-        try:
-            row = [float(word) for word in words]
-        except ValueError as error:
-            if rows or names:
-                raise ParseError(path, f"{line.strip()[:40]!r} are no numbers; mend the line", line=number) from error
-            names = [word.strip("\"'").lower() for word in words]
-            continue
-        if rows and len(row) != len(rows[0]):
-            raise ParseError(path, f"{len(row)} columns after rows of {len(rows[0])}; mend the line", line=number)
-        rows.append(row)
-        lines.append(number)
-    if not rows:
-        raise InputError(f"{path}: holds no numbers; give one line per image")
-    values = np.array(rows)
-    named = sorted(names) == sorted(_EULER) and values.shape[1] == 3
-    return values[:, [names.index(name) for name in _EULER]] if named else values, lines, named
+    table = read_table(path, _LONGEST)
+    above = {_plain(name) for name in table.comment}
+    if above.issuperset(_EULER) or (above.intersection(_TILT) and not table.by_blanks):
+        table = replace(table, names=table.comment)
+    if table.names:
+        columns, notes = _named_columns(table, path)
+        return table.numbers(columns, path), table.lines, True, table.notes + notes
+    values = table.numbers(list(range(len(table.rows[0]))), path)
+    if values.shape[1] == 2 and counts(values[:, 0]):
+        said = f"first column of {path.name} taken for the numbers of the images, the second for their angles"
+        return values[:, 1:], table.lines, True, (*table.notes, said)
+    return values, table.lines, False, table.notes
+
+
+def _plain(name: str) -> str:
+    """The name of a column without unit, blanks, hyphens and underscores, in small letters."""
+    return re.sub(r"[\s_-]", "", _UNIT.sub("", name.lower()))
+
+
+def _named_columns(table: TextTable, path: Path) -> tuple[list[int], Notes]:
+    """Columns with phi, theta and psi, or the one with the tilt, by their names."""
+    names = [_plain(name) for name in table.names]
+    listed = ", ".join(table.names)
+    if len(names) == 1:
+        return [0], ()
+    if all(names.count(name) == 1 for name in _EULER):
+        chosen = [names.index(name) for name in _EULER]
+    else:
+        chosen = [k for k, name in enumerate(names) if name in _TILT]
+        if len(chosen) != 1:
+            what = "several may be the tilt" if chosen else "none is called tilt"
+            raise InputError(f"{path}: of its columns {listed} {what}; call one tilt, or three phi, theta, psi")
+        if table.by_blanks and not set(names) <= {*_TILT, *_TURNS, *_BESIDE}:
+            said = " ".join(table.names)
+            raise InputError(
+                f"{path}: {said!r} may be a title or names of columns; put commas between names, or a # first"
+            )
+        turns = [k for k, name in enumerate(names) if name in _TURNS and table.numbers([k], path).any()]
+        if turns:
+            name = table.names[turns[0]]
+            raise InputError(f"{path}: its column {name} turns the object too; give three columns phi, theta, psi")
+    if len(chosen) == len(names):
+        return chosen, ()
+    others = ", ".join(name for k, name in enumerate(table.names) if k not in chosen)
+    said = ", ".join(table.names[k] for k in chosen)
+    return chosen, (f"angles: {said} of {path.name}; {others} not read",)
 
 
 def _read_array(path: Path, variable: str | None) -> tuple[NDArray[np.float64], Notes]:
     """The one array of the file that has the shape of angles, or the one that is named."""
+    if path.is_file() and path.suffix.lower() not in KINDS:
+        raise InputError(f"{path}: is of no known kind; angles come as {', '.join((*TEXT, *KINDS))}")
     found = stored_arrays(path)
     if variable is not None and variable not in found:
         raise InputError(f"{path}: holds no {variable!r}; it holds {', '.join(found) or 'no numbers'}")
@@ -125,14 +157,21 @@ def _one_row_per_image(
             f"{path}: three rows and three columns do not say which are images; give text that begins with {names}"
         )
     if values.ndim == 2 and shape[1] == 3:
+        if not rows_are_images and counts(values[:, 0]):
+            raise InputError(
+                f"{path}: the first of its three columns counts {values[0, 0]:g}, {values[1, 0]:g} ... as numbers of "
+                f"images do, and would be phi; write the names above, as {','.join(_EULER)} or image,tilt,dose"
+            )
         return values, ()
     if values.ndim == 2 and shape[0] == 3:
         return values.T, (f"angles of {path.name} are transposed, {shape}: its rows were taken for phi, theta, psi",)
     raise InputError(f"{path}: angles of shape {shape} are neither (n,) nor (n, 3); give one or three per image")
 
 
-def _check(angles: NDArray[np.float64], path: Path, lines: list[int], *, assume_degrees: bool) -> None:
-    """Raise InputError for angles that are not finite, beyond a full turn, or radians."""
+def check_angles(
+    angles: NDArray[np.float64], path: Path, lines: tuple[int, ...] = (), *, assume_degrees: bool = False
+) -> None:
+    """Raise InputError for angles (n,) or (n, 3) that are not finite, beyond a full turn, or radians."""
     bad = np.flatnonzero(~(np.abs(angles) <= _FULL_TURN).reshape(len(angles), -1).all(axis=1))
     if bad.size:
         where = f"{path}, line {lines[bad[0]]}" if lines else f"{path}, row {bad[0]}"

@@ -23,13 +23,16 @@ from aet2dft import hdf5
 from aet2dft.array_headers import unreadable
 from aet2dft.errors import Aet2dftError, InputError
 from aet2dft.matlab import mat_array, mat_variables
-from aet2dft.mrc import mrc_array, mrc_header
+from aet2dft.mrc import SUFFIXES, mrc_array, mrc_header
 
 T = TypeVar("T")
 _SQUARE = 1.01
 """Ratio of two edges up to which a pixel is a square and a voxel a cube."""
 _LENGTHS = {"å": 1.0, "a": 1.0, "angstrom": 1.0, "angstroms": 1.0, "nm": 10.0, "pm": 0.01}
 """Å in the units of length of EMD files, without brackets and underscores, in small letters."""
+_DEGREES = {"deg": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0, "rad": math.degrees(1), "radians": math.degrees(1)}
+"""Degrees in the units of angles of EMD files, likewise."""
+_TILT = re.compile("tilt|angle|alpha|theta")
 _NPY_HEADER = 1 << 16
 """Bytes of a .npy file that are looked at; an honest header is shorter."""
 
@@ -44,6 +47,8 @@ class StoredArray:
     """Reads its values."""
     spacing: tuple[float | None, ...] | None = None
     """Å between values along each axis, where the file says it."""
+    tilts: NDArray[np.float64] | None = None
+    """(n,), degrees: tilts of the images, where the file says them."""
 
     def pixel_size(self, axes: Sequence[int], path: Path) -> float | None:
         """Å between values along these axes, which must be one length; None where the file does not say it."""
@@ -64,7 +69,8 @@ def stored_arrays(path: Path) -> dict[str, StoredArray]:
     Parameters
     ----------
     path : Path
-        ``.mat`` (5 and 7.3), ``.npy``, ``.npz``, ``.mrc``, ``.map``, ``.rec``, ``.tif``, ``.emd``, ``.h5``, ``.hdf5``.
+        ``.mat`` (5 and 7.3), ``.npy``, ``.npz``, ``.mrc`` (``.map``, ``.rec``, ``.st``, ``.ali``), ``.tif``, ``.emd``,
+        ``.h5``, ``.hdf5``.
 
     Raises
     ------
@@ -78,10 +84,10 @@ def stored_arrays(path: Path) -> dict[str, StoredArray]:
     """
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {problem}; give a file of one of the kinds {', '.join(_KINDS)}")
-    kind = _KINDS.get(path.suffix.lower())
+        raise InputError(f"{path}: {problem}; give a file of one of the kinds {', '.join(KINDS)}")
+    kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise InputError(f"{path}: is of no known kind; the kinds are {', '.join(_KINDS)}")
+        raise InputError(f"{path}: is of no known kind; the kinds are {', '.join(KINDS)}")
     return _guarded(path, partial(kind, path))
 
 
@@ -163,6 +169,7 @@ def _hdf5(path: Path) -> dict[str, StoredArray]:
                 shape=tuple(data.shape or ()),
                 load=partial(_hdf5_dataset, path, name),
                 spacing=tuple(_emd_spacing(data, k, path) for k in range(1, data.ndim + 1)),
+                tilts=_emd_tilts(data, path),
             )
             for name, data in hdf5.datasets(file, path).items()
             if data.dtype.kind in "biuf"
@@ -174,24 +181,39 @@ def _hdf5_dataset(path: Path, name: str) -> NDArray[Any]:
         return hdf5.array(hdf5.datasets(file, path)[name], path)
 
 
-def _emd_spacing(data: hdf5.Dataset, axis: int, path: Path) -> float | None:
-    """Å between values along an axis, from 1, by the vector of coordinates that EMD files keep beside an array.
+def _emd_axis(data: hdf5.Dataset, axis: int, path: Path) -> tuple[str, str, NDArray[np.float64]] | None:
+    """Name, unit, and places of an axis, from 1: the vector of coordinates that EMD files keep beside an array.
 
-    https://emdatasets.com/format: `dim1`, `dim2`, ... with the attribute `units`, as in ``[n_m]``.
+    https://emdatasets.com/format: `dim1`, `dim2`, ... with the attributes `name` and `units`, as in ``[n_m]``.
     """
-    name = f"dim{axis}"
-    link = data.parent.get(name, getlink=True)
-    along = hdf5.child(data.parent, name, path) if link is not None else None
-    if not isinstance(along, hdf5.Dataset) or along.shape is None or along.ndim != 1 or along.shape[0] < 2:
+    dim = f"dim{axis}"
+    link = data.parent.get(dim, getlink=True)
+    along = hdf5.child(data.parent, dim, path) if link is not None else None
+    if not isinstance(along, hdf5.Dataset) or along.shape is None or along.ndim != 1 or along.dtype.kind not in "iuf":
         return None
-    unit = along.attrs.get("units", "")
-    unit = unit.decode("utf-8", "replace") if isinstance(unit, bytes) else str(unit)
-    factor = _LENGTHS.get(re.sub(r"[\[\]_\s]", "", unit).lower())
-    if factor is None:
+    words = [along.attrs.get(key, "") for key in ("name", "units")]
+    name, unit = (word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in words)
+    return name.strip().lower(), re.sub(r"[\[\]_\s]", "", unit).lower(), hdf5.array(along, path).astype(np.float64)
+
+
+def _emd_spacing(data: hdf5.Dataset, axis: int, path: Path) -> float | None:
+    """Å between values along an axis, from 1."""
+    found = _emd_axis(data, axis, path)
+    if found is None or found[1] not in _LENGTHS or len(found[2]) < 2:
         return None
-    places = hdf5.array(along, path).astype(np.float64)
-    step = factor * abs(float(places[1] - places[0]))
+    step = _LENGTHS[found[1]] * abs(float(found[2][1] - found[2][0]))
     return step if math.isfinite(step) and step > 0 else None
+
+
+def _emd_tilts(data: hdf5.Dataset, path: Path) -> NDArray[np.float64] | None:
+    """Degrees along the one axis of images that is called tilt or angle and has such a unit."""
+    axes = [_emd_axis(data, k, path) for k in range(1, data.ndim + 1)] if data.ndim == 3 else []
+    tilts = [
+        _DEGREES[axis[1]] * axis[2]
+        for axis, length in zip(axes, data.shape or (), strict=False)
+        if axis is not None and axis[1] in _DEGREES and len(axis[2]) == length and _TILT.match(axis[0])
+    ]
+    return tilts[0] if len(tilts) == 1 else None
 
 
 def _require_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> None:
@@ -199,11 +221,11 @@ def _require_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> None:
         raise InputError(f"{path}: {name} holds values of type {dtype}; give real numbers")
 
 
-_KINDS: dict[str, Callable[[Path], dict[str, StoredArray]]] = {
+KINDS: dict[str, Callable[[Path], dict[str, StoredArray]]] = {
     ".mat": _mat,
     ".npy": _npy,
     ".npz": _npz,
-    **dict.fromkeys((".mrc", ".map", ".rec"), _mrc),
+    **dict.fromkeys(SUFFIXES, _mrc),
     **dict.fromkeys((".tif", ".tiff"), _tiff),
     **dict.fromkeys((".emd", ".h5", ".hdf5"), _hdf5),
 }

@@ -122,6 +122,11 @@ def check_images(images: Images, angles: NDArray[np.float64], numbers: Numbers |
     """
     numbers = np.arange(len(images)) if numbers is None else numbers
     constant = np.flatnonzero(np.ptp(images, axis=(1, 2)) == 0)
+    if constant.size and constant.size == len(images):
+        raise InputError(
+            f"all {len(images)} images show nothing (all pixels of image {numbers[0]} are {images[0, 0, 0]:g}); "
+            "the file holds no images of an object, give another"
+        )
     if constant.size:
         raise InputError(
             f"{constant.size} of {len(images)} images show nothing (first: image {numbers[constant[0]]}, all pixels "

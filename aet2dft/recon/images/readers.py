@@ -5,21 +5,28 @@ How a file is opened is in ``array_files``, what can be wrong with images in ``i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aet2dft import mrc
 from aet2dft.config import ImagesSettings, VolumeSettings
 from aet2dft.errors import InputError
-from aet2dft.recon.images.angle_files import read_angles
+from aet2dft.recon.images.angle_files import check_angles, read_angles
 from aet2dft.recon.images.array_files import StoredArray, stored_arrays
 from aet2dft.recon.images.image_checks import as_images, check_images, check_pixel_size, mend_or_refuse
+from aet2dft.recon.images.image_folders import check_order, folder_stack
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 
 _LEAST_EDGE = 4
 """A three-dimensional array that is shorter along one axis is a table, not a volume."""
+_OTHER_SIZE = 0.01
+"""Relative difference from which on a size of pixels that a file says is told beside that of the user."""
+_ALIKE = 1.25
+"""Ratio of the edges of an image up to which they are alike."""
 Notes = tuple[str, ...]
 
 
@@ -29,9 +36,10 @@ def read_tilt_series(path: str | Path, settings: ImagesSettings) -> tuple[TiltSe
     Parameters
     ----------
     path : str or Path
-        ``.mat`` (5 and 7.3), ``.npy``, ``.npz``, ``.mrc``, ``.tif``, ``.emd`` or ``.h5`` with a stack of images.
+        ``.mat`` (5 and 7.3), ``.npy``, ``.npz``, ``.mrc``, ``.tif``, ``.emd`` or ``.h5`` with a stack of images, or a
+        folder with one image per ``.tif``, ``.mrc`` or ``.npy``.
     settings : ImagesSettings
-        File of the angles, pixel size, and how to read where a file leaves it open.
+        File of the angles, unless an EMD file says them; pixel size, and how to read where a file leaves it open.
 
     Returns
     -------
@@ -46,17 +54,20 @@ def read_tilt_series(path: str | Path, settings: ImagesSettings) -> tuple[TiltSe
         If a file cannot be read, images and angles do not fit together, or the images cannot be those of a tilt series.
     """
     path = Path(path)
-    if settings.angles is None:
-        raise InputError(f"{path.name}: the tilt angles are not known; give their file with --angles")
-    angles, notes = read_angles(settings.angles, unit=settings.angle_unit, variable=settings.angles_variable)
-    found = stored_arrays(path)
+    found, notes = _stored(path)
+    if settings.angles is not None:
+        angles, more = read_angles(settings.angles, unit=settings.angle_unit, variable=settings.angles_variable)
+        if path.is_dir() and angles.ndim == 1:
+            check_order(path, angles)
+    else:
+        found, angles, more = _with_tilts(path, found, settings.variable)
+    notes += more
     name, axis = _image_stack(path, found, len(angles), settings)
     if len(found) > 1:
         notes += (f"images: {name} of {path.name}, shape {found[name].shape}",)
-    size = settings.pixel_size
-    if size is None:
-        size = found[name].pixel_size([k for k in (-3, -2, -1) if k + 3 != axis][-2:], path)
-        notes += _size_note("pixels", size, path)
+    across = [k for k in (-3, -2, -1) if k + 3 != axis][-2:]
+    size, said = _size(settings.pixel_size, found[name], across, path, option="pixel-size")
+    notes += said
     size = check_pixel_size(size, option="pixel-size", anything=settings.any_pixel_size)
     if 0 in found[name].shape:
         raise InputError(f"{path}: {name} has shape {found[name].shape} and holds no pixel; give the images")
@@ -91,10 +102,8 @@ def read_volume(path: str | Path, settings: VolumeSettings = VolumeSettings()) -
     """
     path = Path(path)
     name, array, notes = _one_volume(path, settings.variable)
-    size = settings.voxel_size
-    if size is None:
-        size = array.pixel_size((0, 1, 2), path)
-        notes += _size_note("voxels", size, path)
+    size, said = _size(settings.voxel_size, array, (0, 1, 2), path, option="voxel-size")
+    notes += said + _doubt_stack(array.shape, path)
     size = check_pixel_size(size, option="voxel-size", anything=settings.any_voxel_size)
     values = np.asarray(array.load(), dtype=np.float32)
     bad = np.argwhere(~np.isfinite(values))
@@ -106,12 +115,52 @@ def read_volume(path: str | Path, settings: VolumeSettings = VolumeSettings()) -
     return Volume(values=values, voxel_size=size, origin=np.zeros(3), history=(f"read from {path.name}",)), notes
 
 
-def _size_note(what: str, size: float | None, path: Path) -> Notes:
-    """Where the size of pixels or voxels comes from."""
+def _size(
+    given: float | None, array: StoredArray, axes: Sequence[int], path: Path, *, option: str
+) -> tuple[float | None, Notes]:
+    """Size of pixels or voxels, as the user says or else the file, and where it comes from."""
+    if given is not None:
+        said = [] if array.spacing is None else [array.spacing[axis] for axis in axes]
+        # 1 Å is what much software writes where it does not know
+        others = [s for s in said if s is not None and s != 1.0 and abs(s - given) > _OTHER_SIZE * given]
+        return given, (f"--{option} {given:g} taken; {path.name} says {others[0]:.4g} Å",) if others else ()
+    size = array.pixel_size(axes, path)
     if size is None:
-        return ()
+        return None, ()
     doubt = ", which is what much software writes where it does not know" if size == 1.0 else ""
-    return (f"{what} of {size:.4g} Å, as {path.name} says{doubt}",)
+    return size, (f"{option.removesuffix('-size')}s of {size:.4g} Å, as {path.name} says{doubt}",)
+
+
+def _doubt_stack(shape: tuple[int, ...], path: Path) -> Notes:
+    """What is said of a volume that may be a stack of images; a film has such a shape as well."""
+    for n, *edges in ((shape[0], *shape[1:]), (shape[2], *shape[:2])):
+        if 2 * n < min(edges) and max(edges) < _ALIKE * min(edges):
+            read = " x ".join(map(str, shape))
+            return (f"{path.name} read as a volume of {read} voxels; a stack of {n} images? `reconstruct` takes those",)
+    return ()
+
+
+def _stored(path: Path) -> tuple[dict[str, StoredArray], Notes]:
+    """Arrays of a file, or the stack that the files of a folder make."""
+    if not path.is_dir():
+        return stored_arrays(path), ()
+    stack, notes = folder_stack(path)
+    return {path.name: stack}, notes
+
+
+def _with_tilts(
+    path: Path, found: dict[str, StoredArray], variable: str | None
+) -> tuple[dict[str, StoredArray], NDArray[np.float64], Notes]:
+    """The one array whose file says the tilts of its images, and these."""
+    having = {name: array for name, array in found.items() if array.tilts is not None and variable in (None, name)}
+    if len(having) != 1:
+        where = " (those in extended headers of MRC files are not read)" if path.suffix.lower() in mrc.SUFFIXES else ""
+        raise InputError(f"{path.name}: the tilt angles are not known{where}; give their file with --angles")
+    name, array = next(iter(having.items()))
+    assert array.tilts is not None
+    check_angles(array.tilts, path)
+    low, high = array.tilts.min(), array.tilts.max()
+    return having, array.tilts, (f"angles as {path.name} says beside {name}: {low:g} to {high:g} degrees",)
 
 
 def read_support(path: str | Path, image_shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -151,8 +200,8 @@ def _image_stack(path: Path, found: dict[str, StoredArray], n_angles: int, setti
         stacks = {name: array.shape for name, array in found.items() if len(array.shape) in (2, 3)}
         listed = ", ".join(f"{name} {shape}" for name, shape in stacks.items()) or "no stack of images"
         raise InputError(
-            f"{settings.angles} holds {n_angles} angles, but no array of {path} has that many images: {listed}; "
-            "give one angle per image"
+            f"{settings.angles or path} holds {n_angles} angles, but no array of {path} has that many images: "
+            f"{listed}; give one angle per image"
         )
     if len(names) > 1:
         raise InputError(f"{path}: {', '.join(names)} may all be the images; name one with --variable")

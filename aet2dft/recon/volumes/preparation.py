@@ -89,6 +89,8 @@ def plan(series: TiltSeries, settings: ReconstructSettings, support: NDArray[np.
         If the support does not fit the images or is empty, or settings do not fit each other or the images.
     """
     _, n_rows, n_columns = series.projections.shape
+    if settings.center_offset is not None:
+        _check_center(series, settings.center_offset)
     choice = choose(series, settings, has_support=support is not None)
     shape: tuple[int, ...] = (n_rows, n_columns, n_rows)
     if support is not None:
@@ -180,6 +182,17 @@ def _equalized(problem: Problem, scratch: Path | None) -> Problem:
             f"the brightness of the images differs by {100 * found.scales.std():.1f} %; they were made equally bright",
         ),
     )
+
+
+def _check_center(series: TiltSeries, offset: float) -> None:
+    """Refuse an offset that puts the rotation center beside the images."""
+    n, rows = series.projections.shape[1], series.center[:, 0]
+    low, high = -rows.min(), n - 1 - rows.max()
+    if not low <= offset <= high:
+        raise InputError(
+            f"--center-offset {offset:g} puts the rotation center beside the images, which have {n} pixels across the "
+            f"tilt axis; give one between {low:g} and {high:g}"
+        )
 
 
 def _check_support(support: NDArray[np.bool_], series: TiltSeries) -> None:

@@ -57,6 +57,67 @@ def test_named_columns_are_put_in_order(tmp_path):
     assert_array_equal(read_angles(path)[0], [[30, 10, 20], [31, 11, 21]])
 
 
+@pytest.mark.parametrize("names", ["image,tilt_deg,dose", "file name, Tilt angle (deg) ,dose", "n;alpha [°];dose/e"])
+def test_the_column_that_is_named_tilt_is_taken_and_the_others_are_said(tmp_path, names):
+    mark = ";" if ";" in names else ","
+    rows = "".join(f"{k}{mark}{tilt}{mark}{9 * k}\n" for k, tilt in enumerate((-60.5, 0, 61)))
+    angles, notes = read_angles(text(tmp_path, f"{names}\n{rows}", "a.csv"))
+    assert_array_equal(angles, [-60.5, 0, 61])
+    assert "not read" in notes[0]
+    assert "dose" in notes[0]
+
+
+def test_a_column_that_is_not_read_may_hold_words(tmp_path):
+    assert_array_equal(read_angles(text(tmp_path, "file,tilt\na.tif,-60\nb.tif,5\nc.tif,60\n"))[0], [-60, 5, 60])
+
+
+def test_a_comment_above_the_rows_may_name_the_columns(tmp_path):
+    assert_array_equal(read_angles(text(tmp_path, "# theta phi psi\n60 1 2\n6 3 4\n"))[0], [[1, 60, 2], [3, 6, 4]])
+    assert_array_equal(read_angles(text(tmp_path, "# n,tilt\n7,-60\n9,6\n"))[0], [-60, 6])
+    for title in ("# tilts by hand", "# tilt of FePt", "Euler angles"):
+        assert_array_equal(read_angles(text(tmp_path, f"{title}\n1 60 2\n3 6 4\n"))[0], [[1, 60, 2], [3, 6, 4]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,dose,x\n0,1,2\n1,2,7\n", "of its columns image, dose, x none is called tilt"),
+        ("tilt,angle\n0,1\n1,2\n", "several may be the tilt"),
+        ("tilt angles\n0 1\n1 2\n", "'tilt angles' may be a title or names of columns"),
+        ("alpha,beta\n-60,1\n60,2\n", "its column beta turns the object too"),
+        ("tilt,dose\n-60,1,2\n60,2,3\n", r"2 names \(tilt, dose\) stand above 3 columns"),
+        ("0,-60,3\n1,0,6\n2,61,9\n3,65,12\n", "the first of its three columns counts 0, 1 ... as numbers of images"),
+        ("0,10\n1,20\n2,30\n", "may be numbers of images beside angles, or have decimal commas"),
+    ],
+)
+def test_columns_that_may_be_something_else_are_refused(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read_angles(text(tmp_path, content, "a.csv"))
+
+
+def test_numbers_of_images_beside_angles_are_taken_for_such(tmp_path):
+    for first in (0, 1):
+        rows = "".join(f"{k},{tilt}\n" for k, tilt in enumerate((-60, 2, 61), start=first))
+        angles, notes = read_angles(text(tmp_path, rows, "a.csv"))
+        assert_array_equal(angles, [-60, 2, 61])
+        assert "taken for the numbers of the images" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "angle;x\n-66,5;0\n0;0\n61,25;0\n",
+        "-66,5\n0\n61,25\n",
+        "-66,5\n0,0\n61,25\n",
+        "tilt dose\n-66,5\t1\n0\t2\n61,25\t3\n",
+    ],
+)
+def test_decimal_commas_are_read_as_such_and_that_is_said(tmp_path, content):
+    angles, notes = read_angles(text(tmp_path, content, "a.csv"))
+    assert_array_equal(angles, [-66.5, 0, 61.25])
+    assert notes[0] == "decimal commas of a.csv read as points"
+
+
 def test_three_by_three_needs_names(tmp_path):
     square = "1 2 3\n4 5 6\n7 8 9\n"
     with pytest.raises(InputError, match="begins with phi,theta,psi"):

@@ -44,9 +44,10 @@ def test_a_sound_series_has_nothing_unusual(images):
         (lambda b: b.transpose(0, 2, 1), "look transposed.*turn every image by 90 degrees"),
         (lambda b: b.max() - b, "invert the contrast"),
         (lambda b: np.concatenate([b[:21], b[3:4]]), "images 3 and 21 are identical"),
+        (lambda b: np.full_like(b, 2), "all 22 images show nothing .* are 2.; the file holds no images of an object"),
         (lambda b: np.concatenate([b[:21], np.full((1, 50, 56), 7)]), r"1 of 22 images show nothing.*image 21.*are 7"),
     ],
-    ids=["transposed", "inverted", "identical", "constant"],
+    ids=["transposed", "inverted", "identical", "all constant", "constant"],
 )
 def test_images_that_cannot_be_of_a_tilt_series_are_refused(images, damage, message):
     with pytest.raises(InputError, match=message):

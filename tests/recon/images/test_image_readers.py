@@ -57,6 +57,7 @@ WRITERS = {
     "a.emd": lambda path, images: hdf5(path, np.moveaxis(images, 0, 2), "data/Image/0/Data"),
     "a.tif": lambda path, images: tifffile.imwrite(path, images),
     "a.mrc": mrc,
+    "a.st": mrc,
 }
 
 
@@ -158,6 +159,44 @@ def test_the_coordinates_beside_the_array_of_an_emd_file_give_the_size_of_a_pixe
     series, notes = read_tilt_series(tmp_path / "a.emd", words)
     assert series.pixel_size == pytest.approx(0.037 * length)
     assert any("as a.emd says" in note for note in notes)
+
+
+def test_a_size_of_pixels_that_the_header_denies_is_said(tmp_path, images):
+    mrc(tmp_path / "a.mrc", images)
+    for given, said in [(0.35, True), (0.371, False)]:
+        _, notes = read_tilt_series(tmp_path / "a.mrc", settings(tmp_path, pixel_size=given))
+        assert ("--pixel-size 0.35 taken; a.mrc says 0.37 Å" in notes) == said
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize(("name", "unit", "factor"), [("tilt", b"[deg]", 1.0), ("Angles", "rad", np.pi / 180)])
+def test_an_emd_file_may_say_the_tilts(tmp_path, images, axis, name, unit, factor):
+    hdf5(tmp_path / "a.emd", np.moveaxis(images, 0, axis), "data/tilts/data")
+    with h5py.File(tmp_path / "a.emd", "a") as file:
+        dim = file["data/tilts"].create_dataset(f"dim{axis + 1}", data=TILTS * factor)
+        dim.attrs.update({"name": name, "units": unit})
+    series, notes = read_tilt_series(tmp_path / "a.emd", ImagesSettings(pixel_size=0.37))
+    assert_allclose(series.tilt_angles, TILTS)
+    assert_array_equal(series.projections, images)
+    assert notes[0] == "angles as a.emd says beside data/tilts/data: -70 to 60 degrees"
+    assert_allclose(read_tilt_series(tmp_path / "a.emd", settings(tmp_path, -TILTS))[0].tilt_angles, -TILTS)
+
+
+def test_without_angles_an_mrc_file_says_that_its_extended_header_is_not_read(tmp_path, images):
+    mrc(tmp_path / "a.mrc", images)
+    with pytest.raises(
+        InputError, match=r"not known \(those in extended headers of MRC files are not read\).*--angles"
+    ):
+        read_tilt_series(tmp_path / "a.mrc", ImagesSettings(pixel_size=0.37))
+
+
+@pytest.mark.parametrize("shape", [(5, 20, 20), (24, 20, 7)])
+def test_a_volume_that_may_be_a_stack_of_images_is_said(tmp_path, shape):
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).random(shape))
+    notes = read_volume(tmp_path / "v.npy", VolumeSettings(voxel_size=0.4))[1]
+    assert "a stack of" in notes[0]
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).random((24, 20, 12)))
+    assert read_volume(tmp_path / "v.npy", VolumeSettings(voxel_size=0.4))[1] == ()
 
 
 def test_the_axis_that_has_the_length_of_the_angles_counts_the_images(tmp_path, images):

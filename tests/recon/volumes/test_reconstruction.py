@@ -425,6 +425,14 @@ def test_the_default_run_on_the_workshop_particle_explains_the_clean_images(data
     assert result.center_offset == 0
 
 
+@pytest.mark.parametrize("offset", [-17.0, 16.0, 300.0])
+def test_a_rotation_center_beside_the_images_is_refused(offset):
+    series = TiltSeries.from_angles(np.ones((3, N, N), dtype=np.float32), [-60, 0, 60], pixel_size=0.5)
+    with pytest.raises(InputError, match=rf"--center-offset {offset:g} .* have 32 pixels .* between -16 and 15"):
+        plan(series, ReconstructSettings(center_offset=offset), None)
+    assert plan(series, ReconstructSettings(center_offset=15.0), None).shape == (N, N, N)
+
+
 def test_images_that_fit_no_object_are_said_so():
     volume = np.zeros((N, N, N), dtype=np.float32)
     for corner in ((-9, 0, 3), (8, 2, -8), (2, -3, 9), (9, 4, 6)):
