@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -12,6 +13,9 @@ from aet2dft.errors import ResourceError
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")
+_LIBRARIES = 520e6
+_PER_THREAD = 100e6
+"""Bytes of address space that the numerical libraries take with one thread, and for each more (measured)."""
 
 
 def free_memory() -> float:
@@ -36,6 +40,23 @@ def used_memory() -> float:
 def as_text(size: float) -> str:
     """Bytes as GB, or as MB where that would be 0.00."""
     return f"{size / 1e9:.2f} GB" if size >= 5e6 else f"{size / 1e6:.1f} MB"
+
+
+def require_address_space(threads: int) -> None:
+    """Refuse to load the numerical libraries where they do not fit: one ends in a loop in compiled code, not an error.
+
+    Raises
+    ------
+    ResourceError
+        If the limit of address space of the process (``ulimit -v``) is too low for so many threads.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = _LIBRARIES + _PER_THREAD * (min(threads, os.cpu_count() or 1) - 1)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise ResourceError(
+            f"the numerical libraries take {as_text(needed)} of address space and the limit of this process is "
+            f"{as_text(limit)}; raise it (`ulimit -v`)"
+        )
 
 
 def require_memory(needed: float, what: str, remedies: str) -> None:

@@ -117,9 +117,12 @@ def load_atoms(path: Path) -> Atoms:
         If the project holds no atoms.
     """
     have = groups(path)
-    early = not {"trace", "classify", "refine"}.isdisjoint(have)
-    verb = last_step(path) if early and "order" not in have else "order"
-    return load(path, verb, "atoms", Atoms)
+    if "order" in have:
+        return load(path, "order", "atoms", Atoms)
+    if {"trace", "classify", "refine"}.isdisjoint(have):
+        first = "`aet2dft trace`" if "reconstruct" in have else "`aet2dft order` with a file of atoms"
+        raise InputError(f"{path}: holds no atoms (it holds {', '.join(have) or 'nothing'}); run {first} first")
+    return load(path, last_step(path), "atoms", Atoms)
 
 
 def last_step(path: Path) -> str:

@@ -26,6 +26,7 @@ from aet2dft.errors import ResourceError
 from aet2dft.html_report import Chapter, report
 from aet2dft.html_report.gates import gates
 from aet2dft.html_report.methods import methods, references
+from aet2dft.html_report.parts import number
 from aet2dft.html_report.summary import sentence, tiles
 from aet2dft.html_report.viewer import MAX_ATOMS, viewer_data
 
@@ -284,6 +285,10 @@ def test_methods_name_the_settings_used_and_cite_what_they_name(everything):
     }  # fmt: skip
     assert "[Yang et al. 2017]" in found.paragraph
     assert "Yan2018" not in methods(**given, settings=used, sources=("mine.xyz",)).bibtex
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert [number(-0.0004, 3), number(-0.0006, 3), number(-0.0)] == ["0.000", "−0.001", "0.00"]
 
 
 def test_references_are_whole_entries():

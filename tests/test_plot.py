@@ -163,13 +163,16 @@ def test_strain_is_in_percent_with_its_noise(fept_order):
     assert low == -high
 
 
-def test_short_range_order_draws_both_counts(fept_order):
-    _, order = fept_order
-    ax = plot.plot_short_range_order(order.warren_cowley)
+def test_short_range_order_draws_both_counts_with_errors_and_no_mean_of_few_centers(fept_order):
+    pairs = tuple(replace(pair, n_full=np.array([99, 99, 99, 20, 19, 0])) for pair in fept_order[1].warren_cowley)
+    ax = plot.plot_short_range_order(pairs)
     drawn = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 6]
-    for pair in order.warren_cowley:
-        assert any(np.allclose(y, pair.full_shells) for y in drawn)
+    half = [[np.ptp(bar[:, 1]) / 2 for bar in bars.get_segments() if len(bar)] for bars in ax.collections]
+    for pair in pairs:
+        assert any(np.allclose(y[:4], pair.full_shells[:4]) and np.isnan(y[4:]).all() for y in drawn)
         assert any(np.allclose(y, pair.all_atoms) for y in drawn)
+        assert any(np.allclose(y[:4], pair.full_sigma[:4]) for y in half)
+        assert any(np.allclose(y, pair.all_sigma) for y in half if np.size(y) == 6)
 
 
 def test_jobs_are_colored_by_status_and_volumes_without_jobs_are_gray():

@@ -74,6 +74,16 @@ def test_slices_show_an_atom_where_it_is_and_a_ring_around_it():
     assert not np.allclose(colors[0], colors[1])
 
 
+def test_slices_go_through_a_layer_of_atoms_and_not_between_two_bright_ones():
+    layers = np.array([-1.2, 0.8])
+    sites = np.stack(np.meshgrid((-4.0, 0.0, 4.0), (-4.0, 0.0, 4.0), layers), axis=-1).reshape(-1, 3)
+    volume = spot(np.zeros(3))
+    # a bright place between the layers
+    volume = replace(volume, values=volume.values + sum(0.1 * spot(site).values for site in sites))
+    assert texts(plot.plot_slices(volume).ravel()[0]).startswith("z = 0")
+    assert texts(plot.plot_slices(volume, Atoms("Pt18", positions=sites)).ravel()[0]).startswith("z = 0.8")
+
+
 def test_slices_go_through_the_point_that_is_asked_for():
     axes = plot.plot_slices(spot(np.zeros(3)), at=(0.4, 0.8, -0.4), smoothing=0.0).ravel()
     assert [texts(panel).split(" Å")[0] for panel in axes] == [" | z = −0.4"[3:], "y = 0.8", "x = 0.4"]

@@ -3,11 +3,17 @@
 Truth: the README itself.
 """
 
+import contextlib
+import io
 import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from commands import aet2dft as carry_out
+from small_particle import write_xyz
+from small_tomography import small_tomography
 from typer.main import get_command
 
 import aet2dft.cli.recon_verbs
@@ -34,12 +40,45 @@ def shell_commands():
                     yield pytest.param(words[1:], id=f"{page.stem}: {line}")
 
 
-def test_the_quick_start_is_at_most_ten_lines_and_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def quick_start(tmp_path_factory):
+    """Folder in which the Python of the README ran, and what it printed."""
+    [code] = blocks(README, "python")
+    folder, printed = tmp_path_factory.mktemp("reader"), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    return folder, printed.getvalue()
+
+
+def test_the_quick_start_is_at_most_ten_lines_and_prints_what_the_readme_says(quick_start):
     [code], [said] = blocks(README, "python"), blocks(README, "text")
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out == said
+    assert quick_start[1] == said
+
+
+def test_every_deck_folder_of_the_readme_is_written_once():
+    [code], shell = blocks(README, "python"), "".join(blocks(README, "sh"))
+    folders = re.findall(r'write_decks\(Path\("(\w+)"', code) + re.findall(r"^aet2dft inputs .* -o (\w+)$", shell, re.M)
+    assert len(folders) == len(set(folders)) == 2
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_work_one_after_the_other_beside_its_python(quick_start, monkeypatch):
+    folder, small = quick_start[0], small_tomography()
+    monkeypatch.chdir(folder)
+    shipped, twin = Path("aet2dft/data/fept_2017"), Path("demo/twin")  # small ones in the place of what is there
+    assert (REPOSITORY / shipped / "FePt_cns_final.xyz").exists()
+    shipped.mkdir(parents=True)
+    twin.mkdir(parents=True)
+    write_xyz(shipped / "FePt_cns_final.xyz")
+    np.save(twin / "images.npy", small.series.projections)
+    np.savetxt(twin / "angles.txt", small.series.tilt_angles)
+    for line in "".join(blocks(README, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[0] == "aet2dft":
+            skipped = ["--dry-run"] if words[1] == "run" else []  # Quantum ESPRESSO would take hours
+            answer = carry_out(*words[1:], *skipped)
+            assert answer.code == 0, f"{line}\n{answer.err}"
 
 
 @pytest.mark.parametrize("words", list(shell_commands()))

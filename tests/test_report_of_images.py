@@ -16,6 +16,7 @@ from small_particle import small_order
 from small_tomography import STEPS, save_project, small_tomography, truth
 
 from aet2dft import store
+from aet2dft.cli.recon_summaries import verify_lines
 from aet2dft.config import VERBS
 from aet2dft.html_report import report as write_page
 from aet2dft.html_report.atom_sections import atom_residuals, noise_at_most
@@ -120,6 +121,17 @@ def test_gates_judge_an_r_factor_by_what_noise_alone_gives():
     volume = last_fit(replace(t, refinement=None))
     assert (volume.model, volume.r_factor) == ("volume", t.reconstruction.r_factor)
     assert last_fit(NO_IMAGES) is None
+
+
+def test_what_is_found_in_simulated_images_of_the_model_is_not_said_to_be_the_truth():
+    t = small_tomography()
+    own = replace(t, verification=replace(t.verification, method="linear"))
+    assert gate(own)["found again"] == "good"
+    tile = tiles(t.refined, None, None, None, own)[1]
+    assert (tile.label, tile.detail.split(",")[0]) == ("Found again", "of its own model")
+    said = [sentence(None, None, None, None, own), " ".join(verify_lines(own.verification))]
+    assert all("own model" in text and "found again" in text and "identified" not in text for text in said)
+    assert "against the known model" in verify_lines(t.verification)[0]
 
 
 def test_gates_tell_bad_images_missed_atoms_and_short_bonds():

@@ -24,6 +24,7 @@ from aet2dft import __version__
 from aet2dft.cli.flags import common_flags, given, settings_flags
 from aet2dft.config import VERBS, CommonSettings, ReadSettings, Settings, load
 from aet2dft.errors import UsageError
+from aet2dft.memory import require_address_space
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _LIBRARIES = ("ase", "h5py", "numba", "numpy", "scipy", "spglib")
@@ -199,7 +200,11 @@ def _run(function: Callable[..., Outcome], classes: tuple[type[Settings], ...], 
         **{key: values.pop(key) for key in ("output", "dry_run", "resume", "overwrite", "quiet")},
     )
     _limit_threads(step.common)
+    require_address_space(step.common.threads)
+    missing = None if step.output is None or step.output.parent.exists() else step.output.parent
     outcome = function(step, **values)
+    if missing is not None and missing.exists():
+        step.warn(f"made the folder {missing}, which was not there")
     if as_json:
         sys.stdout.write(json.dumps(plain(_record(step, outcome)), allow_nan=False) + "\n")
     elif not step.quiet:

@@ -21,6 +21,8 @@ _AGAIN = 0.5
 _COMPILED = ("numba.", "llvmlite.")
 """Packages whose functions are called from compiled code."""
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "cannot create shared object descriptor")
+"""What a loader says of a library that does not fit."""
 
 
 class Stopped(BaseException):
@@ -154,7 +156,7 @@ def _judged(error: BaseException) -> tuple[str, str, int]:
         return _judged(Stopped(signal.SIGINT))
     if isinstance(error, BrokenPipeError):
         return kind, "the reader of the output has gone", 128 + 13
-    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map" in str(error)):
+    if _lacks_memory(error):
         return kind, "not enough memory; free some, or take a smaller input", ResourceError.exit_code
     if isinstance(error, OSError) and (error.errno in _NOT_WRITABLE or error.filename is not None):
         place = error.filename or "the output"
@@ -162,3 +164,12 @@ def _judged(error: BaseException) -> tuple[str, str, int]:
             return kind, f"{place}: {error.strerror}; free space or choose another place", ResourceError.exit_code
         return kind, f"{place}: {error.strerror}; give another path", InputError.exit_code
     return kind, f"this is a bug of aet2dft: {kind}: {error}; please report it with the command and the text below", 1
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether memory was refused, to Python or to the loader of a library; llvmlite hides why behind its own error."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    if isinstance(error, (ImportError, OSError)) and any(word in str(error) for word in _NO_ROOM):
+        return True
+    return error.__context__ is not None and isinstance(error, OSError) and _lacks_memory(error.__context__)

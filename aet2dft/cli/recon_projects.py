@@ -19,7 +19,6 @@ from aet2dft.cli.framework import Step
 from aet2dft.cli.projects import group_to_write, is_project, last_step, load_atoms, read_foreign, save
 from aet2dft.config import ImagesSettings, Settings
 from aet2dft.errors import InputError, UsageError
-from aet2dft.recon.algorithms.catalog import choose
 from aet2dft.recon.atoms import workload
 from aet2dft.recon.atoms.candidate_frames import in_frame_of
 from aet2dft.recon.atoms.edits import Edit, read_edits
@@ -29,6 +28,7 @@ from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.calibration import moved
 from aet2dft.recon.images.conventions import is_quick
 from aet2dft.recon.images.image_checks import check_support
+from aet2dft.recon.images.image_folders import image_files
 from aet2dft.recon.images.readers import read_support, read_tilt_series, read_volume
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.verification.round_trip import Chain, simulation_seconds
@@ -91,7 +91,8 @@ def series_and_project(step: Step, source: Path) -> tuple[TiltSeries, Path]:
         return _as_read(source), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     series, notes = read_tilt_series(source, step.settings)
-    step.inputs += [path for path in (source, step.settings.angles, step.settings.support) if path is not None]
+    files = image_files(source) if source.is_dir() else [source]
+    step.inputs += files + [path for path in (step.settings.angles, step.settings.support) if path is not None]
     step.warn(*notes)
     return series, project
 
@@ -180,22 +181,12 @@ def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, 
     return placed, series, before, True
 
 
-def notes_on_refining(series: TiltSeries) -> tuple[str, ...]:
-    """What speaks against refining atoms against these images."""
-    if not choose(series, config.ReconstructSettings(), has_support=False).extended:
-        return ()
-    return (
-        "the object goes on beyond the images: what lies outside the volume shows in them too, and the fit of atoms "
-        "does not know it; the atoms of the steps before may be the better ones",
-    )
-
-
 def _images(step: Step) -> TiltSeries:
     """Images that `refine` is given beside the atoms."""
     images, angles, size = step.settings.images, step.settings.angles, step.settings.pixel_size
     with _in_words_of(step.verb, "images", has=("--angles", "--pixel-size")):
         series, notes = read_tilt_series(images, ImagesSettings(angles=angles, pixel_size=size))
-    step.inputs += [images, angles]
+    step.inputs += [*(image_files(images) if images.is_dir() else [images]), *([angles] if angles is not None else [])]
     step.warn(*notes)
     return series
 

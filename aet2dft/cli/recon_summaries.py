@@ -244,10 +244,12 @@ def verify_lines(result: Verification) -> list[str]:
     """The summary of `verify`."""
     match = result.match
     listed = ", ".join(f"{kind} {100 * rmsd:.1f}" for kind, rmsd in match.rmsd_of.items())
-    against = "the known model" if result.method == "truth" else "the model, found again in its simulated images"
+    known = result.method == "truth"
+    against = "against the known model" if known else "of its own model, from simulated images of it"
+    found = "identified" if known else "found again"
     turned = f", the reference turned by {result.turn:.2f} degrees" if result.turn > 0 else ""
     lines = [
-        f"against {against}: {100 * match.fraction_identified:.2f} % identified, {match.n_matched:,} matched, "
+        f"{against}: {100 * match.fraction_identified:.2f} % {found}, {match.n_matched:,} matched, "
         f"{match.n_missed:,} missed, {match.n_false:,} false (within {match.radius:g} Å)",
         f"rmsd {100 * match.rmsd:.1f} pm ({listed}){turned}",
     ]

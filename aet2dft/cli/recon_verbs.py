@@ -123,8 +123,9 @@ def refine(step: Step, source: Model) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.recon_projects import atoms_and_series, min_distance_of, notes_on_refining, results
+    from aet2dft.cli.recon_projects import atoms_and_series, min_distance_of, results
     from aet2dft.cli.recon_summaries import refine_keys, refine_lines, workload_keys, workload_line
+    from aet2dft.recon.atoms.concerns import beyond_images
     from aet2dft.recon.atoms.refinement import Refinement
     from aet2dft.recon.atoms.refinement import refine as fit
 
@@ -140,7 +141,7 @@ def refine(step: Step, source: Model) -> Outcome:
     steps = itertools.count(1)
 
     def run() -> dict[str, Any]:
-        step.warn(*notes_on_refining(series))
+        step.warn(*beyond_images(series))
         with step.progress("steps, at most") as show:
             found, result = fit(
                 atoms,

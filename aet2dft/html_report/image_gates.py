@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from aet2dft.atoms import neighbor_distances
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.html_report.tomography import Fit, Tomography, last_fit
-from aet2dft.recon.atoms.refinement import BAD_IMAGE
+from aet2dft.recon.atoms.concerns import BAD_IMAGE
 from aet2dft.recon.images.noise import unexplained
 from aet2dft.recon.verification.round_trip import Verification
 
@@ -62,12 +62,13 @@ def _images(r_factor: NDArray[np.float64]) -> Gate:
 
 def _identified(result: Verification) -> Gate:
     """The worse of two parts: of the reference that was found, and of the model that is in the reference."""
-    match, against = result.match, "a known model" if result.method == "truth" else "simulated images of the model"
+    match, known = result.match, result.method == "truth"
+    against = "against a known model" if known else "of its own model, from simulated images of it"
     return Gate(
-        name="identified",
+        name="identified" if known else "found again",
         level=level_of(min(match.fraction_identified, match.n_matched / match.n_model), LIMITS["identified"]),
         reason=(
-            f"{percent(match.fraction_identified, 2)} against {against}, {match.n_false:,} false, rmsd "
+            f"{percent(match.fraction_identified, 2)} {against}, {match.n_false:,} false, rmsd "
             f"{number(100 * match.rmsd, 1)} pm"
         ),
     )

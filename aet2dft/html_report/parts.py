@@ -95,7 +95,8 @@ def number(value: float, digits: int = 2, *, unit: str = "") -> str:
     """Write a number with a true minus sign; a dash where there is none."""
     if value != value or value in (float("inf"), float("-inf")):
         return "–"
-    return f"{value:,.{digits}f}{unit}".replace("-", "−")
+    # what rounds to zero has no sign
+    return f"{value:z,.{digits}f}{unit}".replace("-", "−")
 
 
 def percent(fraction: float, digits: int = 1) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
@@ -145,16 +146,17 @@ def _pictures_of_atoms(atoms: Atoms, order: Order) -> list[Picture]:
 
 
 def _short_range_order(order: Order) -> Picture:
-    from aet2dft.plot.short_range_order import plot_short_range_order
+    from aet2dft.plot.short_range_order import FEWEST_CENTERS, plot_short_range_order
 
-    counts = order.warren_cowley[0].n_full
+    counts = ", ".join(f"{n:,}" for n in order.warren_cowley[0].n_full)
     return picture(
         plot_short_range_order(order.warren_cowley),
         name="short-range",
         alt="Warren-Cowley parameters against the number of the neighbor shell.",
         caption=(
-            f"Short-range order by lattice shells; {counts[0]:,} atoms have a complete first shell. Error bars: "
-            "standard errors for independent bonds. Negative: unlike neighbors are preferred."
+            f"Short-range order by lattice shells; atoms whose shell is complete, by shell: {counts}; where these are "
+            f"fewer than {FEWEST_CENTERS}, they are left out. Error bars: standard errors for independent bonds. "
+            "Negative: unlike neighbors are preferred."
         ),
     )
 
@@ -222,19 +224,23 @@ def _grain_row(t: GrainTable, k: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _with_errors(values: NDArray[np.float64], sigma: NDArray[np.float64]) -> list[str]:
+    """Numbers with their standard errors, with more digits where these are small; a dash where there is none."""
+    digits = np.where(sigma >= 5e-4, 3, 5).tolist()
+    return [
+        f"{number(a, n)} ± {number(s, n)}" if np.isfinite(a) else "–"
+        for a, s, n in zip(values.tolist(), sigma.tolist(), digits, strict=True)
+    ]
+
+
 def _short_range_table(order: Order) -> Table:
     shells = len(order.warren_cowley[0].all_atoms)
     rows = []
     for pair in order.warren_cowley:
         name = f"{pair.center}-{pair.other}"
-        rows.append(
-            (
-                name,
-                "all atoms",
-                *(f"{number(a, 3)} ± {number(s, 3)}" for a, s in zip(pair.all_atoms, pair.all_sigma, strict=True)),
-            )
-        )
+        rows.append((name, "all atoms", *_with_errors(pair.all_atoms, pair.all_sigma)))
         rows.append((name, "all bonds, either role", *(number(a, 3) for a in pair.pooled)))
-        rows.append((name, "complete shells", *(number(a, 3) for a in pair.full_shells)))
+        rows.append((name, "complete shells", *_with_errors(pair.full_shells, pair.full_sigma)))
+    rows.append(("", "complete shells: atoms", *(f"{n:,}" for n in order.warren_cowley[0].n_full)))
     header = ("center-other", "centers", *(f"shell {k}" for k in range(1, shells + 1)))
     return Table(title="Warren-Cowley parameters", header=header, rows=tuple(rows), texts=(0, 1), folded=True)

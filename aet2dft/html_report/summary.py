@@ -55,7 +55,9 @@ def _from_images(tomography: Tomography) -> list[str]:
         text.append(f"{series.n_images} images from {low} to {high}°, {explained}")
     if tomography.verification is not None:
         found = tomography.verification.match
-        text.append(f"{percent(found.fraction_identified, 2)} of the reference identified at {_pm(found.rmsd)} rmsd")
+        known = tomography.verification.method == "truth"
+        what = "of the reference identified" if known else "of its own model found again in simulated images"
+        text.append(f"{percent(found.fraction_identified, 2)} {what} at {_pm(found.rmsd)} rmsd")
     return text
 
 
@@ -95,8 +97,11 @@ def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
     found = []
     if tomography.verification is not None:
         match = tomography.verification.match
-        detail = f"{match.n_missed:,} missed, {match.n_false:,} false; rmsd {_pm(match.rmsd)}"
-        found.append(Tile(label="Identified", value=percent(match.fraction_identified, 2), detail=detail))
+        known = tomography.verification.method == "truth"
+        model = "" if known else "of its own model, "
+        detail = f"{model}{match.n_missed:,} missed, {match.n_false:,} false; rmsd {_pm(match.rmsd)}"
+        label = "Identified" if known else "Found again"
+        found.append(Tile(label=label, value=percent(match.fraction_identified, 2), detail=detail))
     if (fit := last_fit(tomography)) is not None:
         detail = f"of the {fit.model}; noise alone about {number(float(fit.noise.mean()), 3)}"
         found.append(Tile(label="R factor", value=format_r(fit.r_factor), detail=detail))
@@ -156,7 +161,8 @@ def _order_tiles(order: Order, atoms: Atoms | None) -> list[Tile]:
     )
     found.append(Tile(label="Strain", value=f"{percent(rms, 2)} rms", detail=f"noise floor {percent(floor, 2)}"))
     for pair in order.warren_cowley[:1]:
-        detail = f"{pair.other} around {pair.center}; complete shells {number(float(pair.full_shells[0]), 3)}"
+        full = f"{number(float(pair.full_shells[0]), 3)} ± {number(float(pair.full_sigma[0]), 3)}"
+        detail = f"{pair.other} around {pair.center}; complete shells {full}"
         value = f"{number(float(pair.all_atoms[0]), 3)} ± {number(float(pair.all_sigma[0]), 3)}"
         found.append(Tile(label="Warren-Cowley α₁", value=value, detail=detail))
     return found

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
 from aet2dft.plot import style
 from aet2dft.structure.short_range_order import WarrenCowley
 
+FEWEST_CENTERS = 20
+"""Complete shells below which their mean is not drawn."""
 _COLORS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
 
 
@@ -24,8 +28,9 @@ def plot_short_range_order(pairs: tuple[WarrenCowley, ...], *, ax: Axes | None =
 
     Notes
     -----
-    Filled points count only centers whose shell is complete, hollow ones all atoms with the neighbors they have; error
-    bars are the standard errors of the latter. Negative is a preference for unlike neighbors.
+    Filled points count only centers whose shell is complete, where there are at least `FEWEST_CENTERS` of them; hollow
+    ones all atoms with the neighbors they have. Error bars: standard errors. Negative is a preference for unlike
+    neighbors.
     """
     ax = style.single(ax, width=style.PAGE, height=2.6)
     if not pairs:
@@ -35,21 +40,15 @@ def plot_short_range_order(pairs: tuple[WarrenCowley, ...], *, ax: Axes | None =
     for pair, color, shift in zip(pairs, _COLORS * len(pairs), shifts, strict=False):
         shells = 1 + np.arange(len(pair.full_shells)) + shift
         name = f"{pair.other} around {pair.center}"
-        ax.plot(
-            shells, pair.full_shells, "o-", color=color, linewidth=0.6, markersize=4.5, label=f"{name}, complete shells"
+        full = np.where(pair.n_full >= FEWEST_CENTERS, pair.full_shells, np.nan)
+        bars: dict[str, Any] = {"color": color, "markersize": 4.5, "elinewidth": 0.8, "capsize": 1.5}
+        ax.errorbar(
+            shells, full, yerr=pair.full_sigma, fmt="o-", linewidth=0.6, label=f"{name}, complete shells", **bars
         )
         ax.errorbar(
-            shells,
-            pair.all_atoms,
-            yerr=pair.all_sigma,
-            fmt="o",
-            color=color,
-            markerfacecolor="none",
-            markersize=4.5,
-            elinewidth=0.8,
-            capsize=1.5,
-            label=f"{name}, all atoms",
-        )
+            shells, pair.all_atoms, yerr=pair.all_sigma, fmt="o", markerfacecolor="none", label=f"{name}, all atoms",
+            **bars,
+        )  # fmt: skip
     ax.axhline(0.0, color=style.MUTED, linewidth=0.8)
     n_shells = max(len(pair.full_shells) for pair in pairs)
     ax.set(xlabel="neighbor shell", ylabel="Warren-Cowley α", xticks=range(1, n_shells + 1))

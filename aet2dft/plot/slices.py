@@ -25,7 +25,7 @@ _FAINT = 0.05
 _MARGIN = 2.0
 """Å around that."""
 _NEAR_MIDDLE = 1.5
-"""Å from the middle of the object within which the brightest slice is taken."""
+"""Å from the middle of the object within which a slice is looked for."""
 
 
 @style.styled
@@ -47,8 +47,8 @@ def plot_slices(
     atoms : Atoms, optional
         In the frame of the volume; species X as well.
     at : array_like, shape (3,), optional
-        Å: point that the slices go through; default: the brightest slices within 1.5 Å of the middle of the object,
-        since halfway between two layers of a crystal there is nothing to see.
+        Å: point that the slices go through; default: those within 1.5 Å of the middle of the object that most atoms
+        lie in, the brightest where there are none: halfway between two layers of a crystal there is little to see.
     reach : float
         Å: atoms this near to a slice are drawn.
     smoothing : float
@@ -57,7 +57,7 @@ def plot_slices(
         Where to draw; default: a new figure.
     """
     low, high = _window(volume)
-    point = _brightest(volume, low, high) if at is None else np.asarray(at, dtype=np.float64)
+    point = _fullest(volume, atoms, reach / 2, low, high) if at is None else np.asarray(at, dtype=np.float64)
     planes = [_plane(volume, point, (low, high), normal, smoothing) for normal in (2, 1, 0)]
     spans = [float(high[across] - low[across]) for across, _ in _PLANES]
     height = max(float(high[up] - low[up]) for _, up in _PLANES) / sum(spans) * 0.86 * style.PAGE + 0.7
@@ -89,14 +89,19 @@ def _window(volume: Volume) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return low, high
 
 
-def _brightest(volume: Volume, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Å (3,): place of the brightest slices near the middle of the object."""
+def _fullest(
+    volume: Volume, atoms: Atoms | None, near: float, low: NDArray[np.intp], high: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Å (3,): place of the slices near the middle of the object with most atoms within `near`; then the brightest."""
     middle, reach = (low + high) // 2, int(_NEAR_MIDDLE / volume.voxel_size)
     found = []
     for axis in range(3):
-        near = np.arange(max(low[axis], middle[axis] - reach), min(high[axis], middle[axis] + reach) + 1)
-        slabs = np.moveaxis(volume.values, axis, 0)[near[0] : near[-1] + 1]
-        found.append(near[int(np.square(slabs).sum(axis=(1, 2)).argmax())])
+        planes = np.arange(max(low[axis], middle[axis] - reach), min(high[axis], middle[axis] + reach) + 1)
+        slabs = np.moveaxis(volume.values, axis, 0)[planes[0] : planes[-1] + 1]
+        places = volume.positions(np.repeat(planes[:, None], 3, axis=1))[:, axis]
+        heights = np.zeros(0) if atoms is None else atoms.positions[:, axis]
+        held = (np.abs(heights - places[:, None]) <= near).sum(axis=1)
+        found.append(planes[np.lexsort((np.square(slabs).sum(axis=(1, 2)), held))[-1]])
     return volume.positions(found)
 
 

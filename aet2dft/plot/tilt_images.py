@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
-from aet2dft.recon.atoms.refinement import BAD_IMAGE
+from aet2dft.recon.atoms.concerns import BAD_IMAGE
 from aet2dft.recon.metrics import format_r
 
 _MAGNIFIED = 4

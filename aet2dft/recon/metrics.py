@@ -17,6 +17,9 @@ _MOST_ROUNDS = 30
 SHELL_THRESHOLDS = (0.143, 0.5)
 """Usual thresholds of the shell correlation: for independent halves, and against a known volume."""
 
+_LASTING = 3
+"""Shells below a threshold that are no dip."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFit:
@@ -42,25 +45,33 @@ class ShellCorrelation:
     """(n,): Fourier coefficients in the shell."""
 
     def falls_below(self, threshold: float) -> bool:
-        """Whether the correlation falls below the threshold anywhere, so that there is a resolution."""
-        return bool((self.correlation < threshold).any())
+        """Whether the correlation falls below the threshold to stay there, so that there is a resolution."""
+        return self._crossing(threshold) is not None
 
     def resolution(self, threshold: float = SHELL_THRESHOLDS[0]) -> float:
         """Å: where the correlation first falls below the threshold, between shells; the Nyquist period if never.
 
-        NaN without shells.
+        A dip of fewer than three shells after which it is above again does not count. NaN without shells.
         """
         if not self.frequency.size:  # one voxel along an axis
             return math.nan
-        below = np.flatnonzero(self.correlation < threshold)
-        if not below.size:
+        first = self._crossing(threshold)
+        if first is None:
             return float(1.0 / self.frequency[-1])
-        first = int(below[0])
         if first == 0:
             return float(1.0 / self.frequency[0])
         high, low = self.correlation[first - 1], self.correlation[first]
         part = (high - threshold) / (high - low)
         return float(1.0 / (self.frequency[first - 1] + part * (self.frequency[first] - self.frequency[first - 1])))
+
+    def _crossing(self, threshold: float) -> int | None:
+        """First shell from which on all are below, for `_LASTING` shells or to the end; None if there is none.
+
+        The first crossing is what the field quotes (van Heel and Schatz, J. Struct. Biol. 151, 250 (2005)), but shells
+        near the origin hold few coefficients and the curve of an ordered particle dips where it has no reflections.
+        """
+        below = self.correlation < threshold
+        return next((int(k) for k in np.flatnonzero(below) if below[k : k + _LASTING].all()), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

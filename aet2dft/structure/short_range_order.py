@@ -30,6 +30,8 @@ class WarrenCowley:
     """(n_shells,): standard error of `all_atoms` for independent bonds."""
     pooled: NDArray[np.float64]
     """(n_shells,): unlike bonds of all atoms against chance, whatever the center; equal for both roles."""
+    full_sigma: NDArray[np.float64]
+    """(n_shells,): the same of `full_shells`."""
     n_full: NDArray[np.int64]
     """(n_shells,): centers of `full_shells`, of any species."""
 
@@ -51,7 +53,8 @@ def warren_cowley(crystals: tuple[Crystal, ...], atoms: Atoms, *, n_shells: int 
     :math:`\alpha = 1 - p / c` with p the fraction of the other species among the neighbors of the centers and c its
     fraction among all atoms of the set; for equal species :math:`(p - c) / (1 - c)` (Cowley, Phys. Rev. 77, 669
     (1950)). Real neighbors by lattice index are counted, never "the nearest twelve". In a finite particle the two
-    roles are not symmetric: where the surface is rich in one species, all-atom values of A-B and B-A differ.
+    roles are not symmetric: where the surface is rich in one species, all-atom values of A-B and B-A differ. A standard
+    error is that of p by Bayes' rule with a flat prior, so that it is not zero where all bonds are alike.
     """
     numbers = np.unique(atoms.numbers)
     shells = [_count(crystals, atoms, numbers, shell) for shell in range(1, n_shells + 1)]
@@ -62,14 +65,15 @@ def warren_cowley(crystals: tuple[Crystal, ...], atoms: Atoms, *, n_shells: int 
             if i == j:
                 continue
             every = [_alpha(bonds, counts, i, j) for bonds, counts, _, _ in shells]
-            full = [_alpha(bonds, counts, i, j)[0] for _, _, bonds, counts in shells]
+            full = [_alpha(bonds, counts, i, j) for _, _, bonds, counts in shells]
             found.append(
                 WarrenCowley(
                     center=center,
                     other=other,
                     all_atoms=np.array([a for a, _ in every]),
-                    full_shells=np.array(full),
+                    full_shells=np.array([a for a, _ in full]),
                     all_sigma=np.array([s for _, s in every]),
+                    full_sigma=np.array([s for _, s in full]),
                     pooled=np.array([_pooled(b, c, i, j) for b, c, _, _ in shells]),
                     n_full=np.array([c.sum() for _, _, _, c in shells], dtype=np.int64),
                 )
@@ -82,8 +86,9 @@ def _alpha(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: i
     total, concentration = bonds[i].sum(), counts[j] / max(counts.sum(), 1)
     if total == 0 or concentration == 0:
         return float("nan"), float("nan")
-    p = bonds[i, j] / total
-    return float(1.0 - p / concentration), float(np.sqrt(p * (1 - p) / total) / concentration)
+    unlike = bonds[i, j]
+    variance = (unlike + 1) * (total - unlike + 1) / (total + 2) ** 2 / (total + 3)
+    return float(1.0 - unlike / total / concentration), float(np.sqrt(variance) / concentration)
 
 
 def _pooled(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: int) -> float:

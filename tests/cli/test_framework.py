@@ -5,6 +5,7 @@ Truth: the contract of the command line (docs/conventions.md, docs/verbs), writt
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from commands import ALWAYS, aet2dft, done, files, process, refused
 from small_particle import BOX, write_xyz
 
 from aet2dft import store
+from aet2dft.cli.process import _judged
 from aet2dft.structure.chemical_order import Order
 
 INPUTS = ("--box", BOX, "--limit", 1)
@@ -329,6 +331,26 @@ def test_a_full_standard_output_is_refused_without_a_traceback(model):
     assert "Traceback" not in child.stderr
 
 
+@pytest.mark.parametrize("room", [200, 350])
+def test_too_little_address_space_is_said_before_libraries_are_loaded(room, model, tmp_path):
+    code = (
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({room} << 20, {room} << 20))\n"
+        "from aet2dft.cli import main\n"
+        f"main(['order', {str(model)!r}, '-o', {str(tmp_path / 'run.h5')!r}])"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert child.returncode == 4, child.stderr
+    assert re.fullmatch(r"error: .*address space.*ulimit -v.*\n", child.stderr)
+
+
+def test_a_library_that_does_not_fit_is_no_bug():
+    hidden = OSError("Could not find/load shared object file 'libllvmlite.so'")
+    hidden.__context__ = OSError("libllvmlite.so: failed to map segment from shared object")
+    assert _judged(hidden)[2] == 4
+    assert _judged(OSError("Could not find/load shared object file 'libllvmlite.so'"))[2] == 1
+
+
 def test_paths_with_spaces_and_other_alphabets_work(model, tmp_path):
     folder = tmp_path / "мой проект ü 粒子"
     folder.mkdir()
@@ -340,5 +362,9 @@ def test_paths_with_spaces_and_other_alphabets_work(model, tmp_path):
 
 
 def test_a_project_goes_into_a_folder_that_is_made_for_it(model, tmp_path):
-    done("order", write_xyz(tmp_path / "m.xyz"), "-o", tmp_path / "new" / "deep" / "run.h5", "--surrogates", 0)
+    words = ("order", write_xyz(tmp_path / "m.xyz"), "-o", tmp_path / "new" / "deep" / "run.h5", "--surrogates", 0)
+    note = f"made the folder {tmp_path / 'new' / 'deep'}, which was not there"
+    assert note not in done(*words, "--dry-run")["warnings"]
+    assert note in done(*words)["warnings"]
+    assert note not in done(*words, "--overwrite")["warnings"]
     assert [p.name for p in (tmp_path / "new" / "deep").iterdir()] == ["run.h5"]

@@ -17,8 +17,9 @@ from numpy.testing import assert_allclose
 from scipy.io import savemat
 
 from aet2dft import store
-from aet2dft.cli.recon_projects import chain_of, notes_on_refining
+from aet2dft.cli.recon_projects import chain_of
 from aet2dft.config import ImagesSettings
+from aet2dft.recon.atoms.concerns import beyond_images
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.atoms.simulate import Noise, simulate
 from aet2dft.recon.images.conventions import ConventionCheck
@@ -305,6 +306,13 @@ def test_a_project_that_is_not_there_is_called_so(verb, tmp_path):
     assert "nofile.h5: no such file" in refused(verb, tmp_path / "nofile.h5")
 
 
+def test_a_project_without_atoms_is_sent_to_trace_by_every_verb(folder, tmp_path):
+    project = tmp_path / "run.h5"
+    done("reconstruct", *images(folder), "-o", project, "--iterations", 5, "--held-out", 0, "--no-halves")
+    for words in (["order"], ["verify"], ["classify", "--species", "Fe,Pt"], ["refine"]):
+        assert "run `aet2dft trace` first" in refused(words[0], project, *words[1:])
+
+
 def test_the_convention_of_the_angles_is_checked_and_kept(chain, folder, tmp_path):
     found = chain[1]["reconstruct"]["conventions"]
     assert (found["verdict"], len(found["names"])) == ("as_given", 2)
@@ -387,4 +395,16 @@ def test_summaries_are_short_and_have_the_numbers(folder, chain, tmp_path):
 def test_refine_warns_of_a_film_and_not_of_a_particle(data_dir, images, angles, n_notes):
     read = ImagesSettings(angles=data_dir / f"{angles}.mat", pixel_size=0.35)
     series, _ = read_tilt_series(data_dir / f"{images}.mat", read)
-    assert len(notes_on_refining(series)) == n_notes
+    assert len(beyond_images(series)) == n_notes
+
+
+def test_the_record_names_every_file_of_a_folder_of_images(folder, tmp_path):
+    (tmp_path / "tilts").mkdir()
+    for k, image in enumerate(np.load(folder / "images.npy")):
+        tifffile.imwrite(tmp_path / "tilts" / f"{k}.tif", image)
+    quick = ("--iterations", 1, "--held-out", 0, "--no-halves", "--no-check-conventions")
+    read_it = ("--angles", folder / "angles.txt", "--pixel-size", PIXEL, "-o", tmp_path / "run.h5")
+    found = done("reconstruct", tmp_path / "tilts", *read_it, *quick)
+    assert found["warnings"][0] == "20 files of tilts, 0.tif to 19.tif, taken in this order"
+    named = [entry["path"] for entry in store.load_json(tmp_path / "run.h5", "reconstruct")["inputs"]]
+    assert [path.rsplit("/", 1)[1] for path in named] == [*(f"{k}.tif" for k in range(20)), "angles.txt"]

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.io import loadmat
 
 from aet2dft.errors import InputError
-from aet2dft.recon.metrics import fourier_shell_correlation, image_fit, match
+from aet2dft.recon.metrics import ShellCorrelation, fourier_shell_correlation, image_fit, match
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -81,6 +81,23 @@ def test_unrelated_volumes_correlate_as_chance_does_and_noise_sets_the_resolutio
     noise = 0.05 * random.normal(size=(2, 32, 32, 32))
     halves = fourier_shell_correlation(signal + noise[0], signal + noise[1], voxel_size=0.5)
     assert 0.5 / 0.35 < halves.resolution() < halves.resolution(0.5) < 0.5 / 0.15
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ((0.9, 0.4, 0.6, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1), 6.5),  # a dip of one shell
+        ((0.9, 0.4, 0.4, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1), 6.5),  # of two
+        ((0.6, 0.4, 0.4, 0.4, 0.8, 0.8, 0.8, 0.8, 0.8), 1.5),  # three shells are no dip
+        ((0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1), 8.5),  # the end stays below
+        ((0.9, 0.4, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9), 9.0),  # it never does
+    ],
+)
+def test_the_resolution_is_where_the_correlation_falls_to_stay(curve, expected):
+    shells = np.arange(1, 10)
+    found = ShellCorrelation(frequency=shells / 10, correlation=np.array(curve), n_values=shells**2)
+    assert 10 / found.resolution(0.5) == pytest.approx(expected)
+    assert found.falls_below(0.5) == (expected < 9)
 
 
 def test_volumes_of_one_voxel_along_an_axis_have_no_shells_and_no_resolution():

@@ -86,6 +86,12 @@ def test_a_shell_without_bonds_is_not_a_number():
     atoms = sphere(ordered_crystal(1, 6), 20)
     pair = analysed(atoms)[0]
     assert np.isnan(pair.full_shells[5])
+    assert np.isnan(pair.full_sigma[5])
+
+
+def test_the_error_is_that_of_the_bonds_and_not_zero_where_all_are_alike():
+    iron = next(w for w in analysed(sphere(ordered_crystal(1, 16), 2000)) if w.center == "Fe")
+    assert 0 < iron.all_sigma[0] < iron.full_sigma[0] < 0.01
 
 
 @pytest.mark.needs_data

@@ -7,12 +7,17 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aet2dft.atoms import names_of
+from aet2dft.config import ReconstructSettings
+from aet2dft.recon.algorithms.catalog import choose
+from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
 Sentences = tuple[str, ...]
 
 BAD_IMAGE = 1.5
 """An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
+_FINE_IMAGE = 0.05
+"""R factor up to which an image fits well, whatever the others do."""
 _MOST_LISTED = 10
 """Atoms or images that a sentence names."""
 _REPLACED = 0.25
@@ -32,16 +37,28 @@ def near_pairs(atoms: Atoms, min_distance: float) -> Sentences:
     what, names = names_of(atoms)
     order = np.lexsort((pairs[:, 1], pairs[:, 0], lengths))
     listed = _listed([f"{names[pairs[k, 0]]} and {names[pairs[k, 1]]} ({lengths[k]:.2f} Å)" for k in order])
-    return (f"{len(pairs)} pairs of atoms are nearer than {min_distance:g} Å ({what}): {listed}",)
+    said = "1 pair of atoms is" if len(pairs) == 1 else f"{len(pairs)} pairs of atoms are"
+    return (f"{said} nearer than {min_distance:g} Å ({what}): {listed}",)
 
 
 def bad_images(per_image: Floats) -> Sentences:
     """Images that fit much worse than most, by their R factors (n,)."""
-    bad = np.flatnonzero(per_image > BAD_IMAGE * np.median(per_image))
+    bad = np.flatnonzero(per_image > max(BAD_IMAGE * np.median(per_image), _FINE_IMAGE))
     if not bad.size:
         return ()
     listed = _listed([str(k) for k in bad])
-    return (f"{bad.size} images fit badly (R factor above {BAD_IMAGE} times the median): {listed}",)
+    said = "1 image fits" if bad.size == 1 else f"{bad.size} images fit"
+    return (f"{said} badly (R factor above {BAD_IMAGE} times the median): {listed}",)
+
+
+def beyond_images(series: TiltSeries) -> Sentences:
+    """That matter beside the images shows in them, as in those of a film."""
+    if not choose(series, ReconstructSettings(), has_support=False).extended:
+        return ()
+    return (
+        "the object goes on beyond the images: what lies outside the volume shows in them too, and the fit of atoms "
+        "does not know it; the atoms of the steps before may be the better ones",
+    )
 
 
 def replaced(n_before: int, n_added: int, n_dropped: int) -> Sentences:
@@ -60,7 +77,9 @@ def found_elsewhere(relocated: NDArray[np.intp], shifts: Floats, rotations: Floa
         return ()
     pixels, degrees = np.linalg.norm(shifts, axis=1), np.degrees(np.linalg.norm(rotations, axis=1))
     listed = _listed([f"{k} by {pixels[k]:.1f} pixels and {degrees[k]:.1f} degrees" for k in relocated])
-    return (f"{relocated.size} images stood out and were found elsewhere: {listed}; are they in order?",)
+    one = relocated.size == 1
+    said = "1 image stood out and was" if one else f"{relocated.size} images stood out and were"
+    return (f"{said} found elsewhere: {listed}; {'is it' if one else 'are they'} in order?",)
 
 
 def not_confirmed(before: float, after: float) -> Sentences:

@@ -30,7 +30,7 @@ from aet2dft.recon.atoms.atom_rounds import (
 )
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
-from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed, replaced
+from aet2dft.recon.atoms.concerns import bad_images, beyond_images, found_elsewhere, near_pairs, not_confirmed, replaced
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
 from aet2dft.recon.atoms.image_poses import difference, out_of_place
@@ -222,7 +222,7 @@ def refine(
             *replaced(len(atoms), len(result) - len(came), len(atoms) - len(came)),
             *near_pairs(result, min_distance),
             *bad_images(per_image),
-            *_poses(last, shifts, rotations),
+            *_poses(last, series, shifts, rotations),
             *not_confirmed(history[0][3], r_free),
         ),
     )
@@ -355,9 +355,11 @@ def _result(
     return result, float(np.sqrt((shift**2).sum(axis=1).mean())) if len(stays) else float("nan")
 
 
-def _poses(state: State, shifts: Floats, rotations: Floats) -> tuple[str, ...]:
+def _poses(state: State, series: TiltSeries, shifts: Floats, rotations: Floats) -> tuple[str, ...]:
     """That images are not where the angles say: where places were fitted, those that had to be looked for."""
     data = state.data
     if data.fit_geometry:
         return found_elsewhere(data.relocated, shifts, rotations)
+    if beyond_images(series):  # matter that the atoms are not would pull at the places too
+        return ()
     return out_of_place(data.geometry, data.measured, state.values, state.problem, state.calibration)

@@ -13,6 +13,7 @@ def test_pairs_that_are_too_near_are_named_by_site_id_or_counted_from_0_the_near
     )
     atoms.set_array("site_id", np.array([4, 7, 9]))
     assert "(by site_id): 4 and 9 (1.50 Å)" in near_pairs(atoms, 2.0)[0]
+    assert near_pairs(atoms, 1.6)[0].startswith("1 pair of atoms is nearer")
     assert near_pairs(atoms, 1.0) == ()
 
 
@@ -22,6 +23,9 @@ def test_images_that_fit_badly_are_listed_ten_at_most():
     assert said.startswith("12 images fit badly")
     assert said.endswith("38, 39 and 2 more")
     assert bad_images(np.full(5, 0.2)) == ()
+    # where nearly all is explained a multiple of the median is no fault
+    assert bad_images(np.r_[np.full(30, 0.004), 0.01]) == ()
+    assert bad_images(np.r_[np.full(30, 0.004), 0.06])[0].startswith("1 image fits badly")
 
 
 def test_atoms_of_which_many_are_replaced_may_be_those_of_other_images():

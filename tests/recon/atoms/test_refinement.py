@@ -10,6 +10,7 @@ from ase.neighborlist import neighbor_list
 from aet2dft.atoms import composition
 from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
+from aet2dft.recon.atoms import refinement
 from aet2dft.recon.atoms.refinement import refine
 from aet2dft.recon.atoms.simulate import Noise, simulate, simulate_images, with_noise
 from aet2dft.recon.metrics import match
@@ -149,7 +150,7 @@ def test_one_image_far_from_where_its_angle_says_is_found_again_and_told(ball):
     np.testing.assert_allclose(result.shifts[7] - np.delete(result.shifts, 7, axis=0).mean(axis=0), (2, -9), atol=0.1)
     turns = result.rotations - np.delete(result.rotations, 7, axis=0).mean(axis=0)
     assert np.linalg.norm(turns[7]) == pytest.approx(3.0, abs=0.1)
-    assert any(text.startswith("1 images stood out and were found elsewhere: 7 by 9.") for text in result.warnings)
+    assert any(text.startswith("1 image stood out and was found elsewhere: 7 by 9.") for text in result.warnings)
 
 
 def test_an_image_that_does_not_belong_is_named(ball, series):
@@ -158,16 +159,21 @@ def test_an_image_that_does_not_belong_is_named(ball, series):
     images[7] = images[7, ::-1, ::-1]
     spoiled = TiltSeries.from_angles(images, TILTS, pixel_size=PIXEL)
     _, result = refine(disturbed(ball, 0.03), spoiled, RefineSettings(rounds=0, iterations=1))
-    assert any(text.startswith("1 images fit badly") and text.endswith(": 7") for text in result.warnings)
+    assert any(text.startswith("1 image fits badly") and text.endswith(": 7") for text in result.warnings)
 
 
-def test_images_that_are_out_of_place_are_told_and_others_are_not(ball, series, refined):
+def test_images_that_are_out_of_place_are_told_but_not_of_a_film(ball, series, refined, monkeypatch):
     """Truth: images in place, and the same shifted by half a pixel each way, at random."""
     assert not any("--fit-geometry" in text for text in refined[1].warnings)
     away = np.random.default_rng(0).normal(0, 0.5, (len(TILTS), 2))
     shifted = replace(series, center=series.center + away)
-    _, result = refine(disturbed(ball), shifted, RefineSettings(rounds=0, iterations=2))
-    assert any("use --fit-geometry" in text for text in result.warnings)
+    settings = RefineSettings(rounds=0, iterations=2)
+    said = refine(disturbed(ball), shifted, settings)[1].warnings
+    assert any("use --fit-geometry" in text for text in said)
+    # of a film another sentence says what the places of its images would be fitted to
+    monkeypatch.setattr(refinement, "beyond_images", lambda series: ("a film",))
+    silent = refine(disturbed(ball), shifted, settings)[1].warnings
+    assert not any("--fit-geometry" in text for text in silent)
 
 
 def test_pairs_that_are_too_near_are_named_with_their_distance(ball, series):
