@@ -128,7 +128,8 @@ def _halves_line(fsc: ShellCorrelation) -> str:
 
 def _convention_line(check: ConventionCheck) -> str:
     found = {"as_given": "fits best", "another": "does not fit best", "undecided": "cannot be told from others"}
-    tried = f"{len(check.names) - 1} others tried, margin {check.margin:.2f}"
+    others = len(check.names) - 1
+    tried = f"{others} other{'s' * (others > 1)} tried, margin {check.margin:.2f}"
     return f"convention of the angles {found[check.verdict]} ({tried}); the hand of the object cannot be told"
 
 
