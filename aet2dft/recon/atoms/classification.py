@@ -235,17 +235,24 @@ def _intensities(atoms: Atoms, volume: Volume | None, method: str, species: tupl
     elif method == "intensity":
         values = kernels.sphere_sums(volume.values, volume.indices(atoms.positions), RADIUS / volume.voxel_size)
     else:
-        values = self_consistent(drawn(volume, atoms.positions), lambda bright: _classes(bright, species))
+        values = _along_own_averages(drawn(volume, atoms.positions), species)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise InputError(f"{bad.size} intensities are NaN or infinite (first: candidate {bad[0]}); run `trace` again")
     return values
 
 
-def _classes(brightness: Floats, species: tuple[str, ...]) -> Floats:
-    """Probabilities (N, k) of the populations of a brightness (N,)."""
-    alike = np.ones(len(brightness))
-    return _populations(brightness, alike, species)[1].classes.posterior(brightness, alike)
+def _along_own_averages(profiles: NDArray[np.float32], species: tuple[str, ...]) -> Floats:
+    """Brightness (N,) by averages of the classes that it leads to; how many these are its first estimate says."""
+    alike, known = np.ones(len(profiles)), None
+
+    def classes(brightness: Floats) -> Floats:
+        nonlocal known
+        known = _populations(brightness, alike, species)[1].classes if known is None else known
+        known = fitted_again(known, brightness, alike)
+        return known.posterior(brightness, alike)
+
+    return self_consistent(profiles, classes)
 
 
 def _errors(atoms: Atoms, heights: Floats) -> Floats:

@@ -39,6 +39,8 @@ _SHARED = 10.0
 _MOST_STEPS = 300
 _SETTLED = 3e-7
 """Change of the mean log-likelihood below which the mixture has converged."""
+_ROUGHLY = 1e-5
+"""The same where it is only to be seen which of several starts leads to the likeliest."""
 _NARROWEST = 0.01
 """Least width of a population, as a fraction of that of all numbers together."""
 
@@ -213,7 +215,7 @@ def _best_starts(at: Floats, counts: Floats, k: int) -> NDArray[np.intp]:
 def fitted_again(found: Mixture, values: Floats, errors: Floats | None = None) -> Mixture:
     """The mixture of numbers (n,), with these errors (n,), that is next to one of the same or of other numbers."""
     cells = _Cells.of(values, errors)
-    return _maximized(cells, replace(found, log_likelihood=-np.inf, n=len(values)), last=True).in_order()
+    return _maximized(cells, replace(found, n=len(values)), last=True).in_order()
 
 
 def mixture(values: Floats, k: int, errors: Floats | None = None) -> Mixture:
@@ -249,8 +251,8 @@ def _mixtures(cells: _Cells, most: int) -> list[Mixture]:
     for k in range(1, most + 1):
         labels = [k_means(of, k, cells.counts).labels for of in (cells.values, roots)]
         labels += _with_outliers(cells, found[-1]) if found else []
-        ends = (_maximized(cells, _started(cells, each)) for each in labels)
-        found.append(max(ends, key=lambda end: end.log_likelihood).in_order())
+        ends = (_maximized(cells, _started(cells, each), settled=_ROUGHLY) for each in labels)
+        found.append(_maximized(cells, max(ends, key=lambda end: end.log_likelihood)).in_order())
     return found
 
 
@@ -281,15 +283,16 @@ def _started(cells: _Cells, labels: NDArray[np.intp]) -> Mixture:
     )
 
 
-def _maximized(cells: _Cells, found: Mixture, *, last: bool = False) -> Mixture:
+def _maximized(cells: _Cells, found: Mixture, *, last: bool = False, settled: float = _SETTLED) -> Mixture:
     """The mixture to which expectation maximization leads; the last one, or one of those that are compared."""
+    now = -np.inf
     for _ in range(_MOST_STEPS):
         near, far = found.log_parts(cells.values, cells.errors)
         logs = np.logaddexp(near, far)
         each = _log_sum(logs)
-        before, now = found.log_likelihood, float((cells.counts * each).sum())
+        before, now = now, float((cells.counts * each).sum())
         found = replace(found, log_likelihood=now)
-        if abs(now - before) < _SETTLED * found.n:
+        if abs(now - before) < settled * found.n:
             break
         found = _likelier(cells, found, np.exp(logs - each[:, None]), np.exp(far - logs), last)
     return found
