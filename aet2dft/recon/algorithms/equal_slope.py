@@ -239,7 +239,7 @@ def _back_projected(
 
         def work(
             _: int,
-            numbers: range,
+            numbers: Iterator[int],
             fan: _Fan = fan,
             transform: PseudoPolar = transform,
             measured: NDArray[np.complex128] = measured,

@@ -140,14 +140,14 @@ class _MeasuredPixels:
     def run(self, fill: OnPlane, take: OnPlane) -> None:
         """Apply it to planes: `fill` writes one, `take` reads what became of it."""
 
-        def gather(_: int, numbers: range) -> None:
+        def gather(_: int, numbers: Iterator[int]) -> None:
             for p in numbers:
                 fill(p, self._planes[p])
 
         in_threads(gather, len(self._planes))
         found = self.projector.back_project(self.projector.project(self._planes))
 
-        def scatter(_: int, numbers: range) -> None:
+        def scatter(_: int, numbers: Iterator[int]) -> None:
             for p in numbers:
                 take(p, found[p])
 

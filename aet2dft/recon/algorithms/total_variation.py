@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aet2dft.recon.algorithms import _kernels_variation as kernels
 from aet2dft.recon.algorithms.descent import Descent, Memory, State
 from aet2dft.recon.algorithms.least_squares import normal_operator
-from aet2dft.recon.fourier.fft import in_threads
+from aet2dft.recon.fourier.fft import in_shares
 from aet2dft.recon.fourier.projector import plane_order, projector
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -99,17 +99,17 @@ def flatten(values: NDArray[np.float32], weight: float, support: NDArray[np.bool
     given, field = values.copy(), np.zeros((3, *values.shape), dtype=np.float32)
     dual, t = np.zeros_like(field), 1.0
 
-    def apply(_: int, planes: range) -> None:
+    def apply(planes: range) -> None:
         kernels.flatten(planes.start, planes.stop, given, field, weight, support, floor, values)
 
-    def follow(_: int, planes: range) -> None:
+    def follow(planes: range) -> None:
         step, momentum = 1 / (_LARGEST * weight), (t - 1) / following
         kernels.follow_gradient(planes.start, planes.stop, values, step, momentum, dual, field)
 
     for _ in range(_INNER if weight > 0 else 0):
         following = (1 + math.sqrt(1 + 4 * t * t)) / 2
-        in_threads(apply, len(values))
-        in_threads(follow, len(values))
+        in_shares(apply, len(values))
+        in_shares(follow, len(values))
         t = following
     field = dual
-    in_threads(apply, len(values))
+    in_shares(apply, len(values))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 
 import numpy as np
 import pyfftw
@@ -46,21 +47,41 @@ def _is_smooth(size: int) -> bool:
     return size == 1
 
 
-def in_threads(work: Callable[[int, range], None], count: int) -> None:
+def in_threads(work: Callable[[int, Iterator[int]], None], count: int) -> None:
     """Share the numbers below `count` among the threads: ``work(worker, numbers)`` once per worker.
 
     Parameters
     ----------
     work : callable
-        Takes the number of the worker, below `thread_count`, and the consecutive numbers it is given.
+        Takes the number of the worker, below `thread_count`, and the numbers, of which every worker takes the next one
+        that is left: none waits for a slower one.
+    count : int
+        How many there are.
+    """
+    numbers = iter(range(count))
+    _at_once([partial(work, worker, numbers) for worker in range(min(thread_count(), count))])
+
+
+def in_shares(work: Callable[[range], None], count: int) -> None:
+    """Share the numbers below `count` among the threads for loops that are compiled: ``work(numbers)`` once per thread.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the consecutive numbers that it is given.
     count : int
         How many there are.
     """
     workers = min(thread_count(), count)
     shares = [range(count * w // workers, count * (w + 1) // workers) for w in range(workers)]
-    others = [_pool(thread_count() - 1).submit(work, worker, shares[worker]) for worker in range(1, workers)]
+    _at_once([partial(work, share) for share in shares])
+
+
+def _at_once(tasks: Sequence[Callable[[], None]]) -> None:
+    """Call all, the first one here."""
+    others = [_pool(thread_count() - 1).submit(task) for task in tasks[1:]]
     try:
-        work(0, shares[0])
+        tasks[0]()
         for other in others:
             other.result()
     finally:
@@ -145,7 +166,7 @@ class SliceTransform:
             Reads what became of it; without, nothing is transformed back.
         """
 
-        def work(worker: int, numbers: range) -> None:
+        def work(worker: int, numbers: Iterator[int]) -> None:
             transform = self._transforms[worker]
             for number in numbers:
                 if fill is None:
@@ -208,7 +229,7 @@ class VolumeTransform:
         if fill is not None:
             self._to_planes(fill)
 
-        def work(worker: int, numbers: range) -> None:
+        def work(worker: int, numbers: Iterator[int]) -> None:
             columns, (forward, inverse) = self._columns[worker], self._plans[worker]
             filled = len(self._kept)
             for number in numbers:
@@ -228,7 +249,7 @@ class VolumeTransform:
             self._from_planes(take)
 
     def _to_planes(self, fill: OnPlane) -> None:
-        def work(worker: int, numbers: range) -> None:
+        def work(worker: int, numbers: Iterator[int]) -> None:
             transform = self._planes[worker]
             for number in numbers:
                 fill(number, transform.plane)
@@ -238,7 +259,7 @@ class VolumeTransform:
         in_threads(work, len(self._kept))
 
     def _from_planes(self, take: OnPlane) -> None:
-        def work(worker: int, numbers: range) -> None:
+        def work(worker: int, numbers: Iterator[int]) -> None:
             transform = self._planes[worker]
             for number in numbers:
                 transform.spectrum[...] = self._kept[number]

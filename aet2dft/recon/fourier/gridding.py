@@ -5,6 +5,7 @@ What is done with them is in ``genfire``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +110,7 @@ def _lines(
     lines = [kernels.NO_POINTS[1]] * len(images)
     rows = np.arange(series.projections.shape[1])
 
-    def work(_: int, numbers: range) -> None:
+    def work(_: int, numbers: Iterator[int]) -> None:
         for number in numbers:
             k = images[number]
             angle = 2 * np.pi / size * np.outer(feet[number], rows - series.center[k, 0])
@@ -147,7 +148,7 @@ def grid_volume(series: TiltSeries, depth: int, *, oversampling: int, reach: flo
     offset = series.center - np.array(shape[:2]) // 2
     steps = np.array(doubled) / size
 
-    def work(_: int, numbers: range) -> None:
+    def work(_: int, numbers: Iterator[int]) -> None:
         for number in numbers:
             planes[number] = kernels.measured_plane(
                 number if number < size // 2 else number - size, spectra, series.rotations, offset,

@@ -6,6 +6,7 @@ The images of atoms are in ``simulate``, algorithms that fit a volume to images 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy import fft
 from aet2dft.recon.fourier import _kernels_fourier as kernels
 from aet2dft.recon.fourier._kernels_fourier import MARGIN
 from aet2dft.recon.fourier.columns import shift_columns
-from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size, in_threads
+from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size, in_shares, in_threads
 from aet2dft.recon.fourier.interpolation import as_pairs, centering, taper, windows
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -200,7 +201,7 @@ class VolumeProjector:
         kernels.mirror(wide)
         images = np.empty((len(self._axes), *self._image_shape), dtype=np.float32)
 
-        def work(_: int, numbers: range) -> None:
+        def work(_: int, numbers: Iterator[int]) -> None:
             found = np.empty((self._lengths[0], self._lengths[1] // 2 + 1), dtype=np.complex64)
             for k in numbers:
                 kernels.gather_image(as_pairs(wide), self._axes[k], found)
@@ -226,18 +227,18 @@ class VolumeProjector:
         wide = self._wide()
         frequencies = np.empty((len(images), self._lengths[0], self._lengths[1] // 2 + 1), dtype=np.complex64)
 
-        def transform(_: int, numbers: range) -> None:
+        def transform(_: int, numbers: Iterator[int]) -> None:
             for k in numbers:
                 frequencies[k] = fft.rfft2(images[k], self._lengths) * self._phase(k).conj()
                 frequencies[k, :, 0] *= 0.5
 
-        def scatter(_: int, numbers: range) -> None:
+        def scatter(numbers: range) -> None:
             # a thread owns planes of the volume and adds to them image by image
             for k in range(len(images)):
                 kernels.scatter_image(frequencies[k], self._axes[k], numbers.start, numbers.stop, as_pairs(wide))
 
         in_threads(transform, len(images))
-        in_threads(scatter, len(wide))
+        in_shares(scatter, len(wide))
         kernels.fold(wide)
         planes = np.empty(self.shape, dtype=np.float32)
         norm = np.float32(1 / np.prod(self._lengths))
