@@ -118,6 +118,24 @@ class Match:
         return self.n_right / self.n_reference
 
 
+def correlations(measured: NDArray[np.float32], computed: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Pearson's correlation of every image with the computed one.
+
+    Parameters
+    ----------
+    measured, computed : ndarray, shape (n, nx, ny)
+        Images.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Zero where an image is constant.
+    """
+    first, second = (each - each.mean(axis=(1, 2), keepdims=True, dtype=np.float64) for each in (measured, computed))
+    power = (first**2).sum(axis=(1, 2)) * (second**2).sum(axis=(1, 2))
+    return np.asarray((first * second).sum(axis=(1, 2)) / np.sqrt(np.maximum(power, np.finfo(float).tiny)))
+
+
 def image_fit(measured: ArrayLike, computed: ArrayLike) -> ImageFit:
     r"""R factor of computed images, with one fitted scale.
 

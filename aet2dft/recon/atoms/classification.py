@@ -248,8 +248,10 @@ def _along_own_averages(profiles: NDArray[np.float32], species: tuple[str, ...])
 
     def classes(brightness: Floats) -> Floats:
         nonlocal known
-        known = _populations(brightness, alike, species)[1].classes if known is None else known
-        known = fitted_again(known, brightness, alike)
+        if known is None:
+            known = _populations(brightness, alike, species)[1].classes
+        else:
+            known = fitted_again(known, brightness, alike)
         return known.posterior(brightness, alike)
 
     return self_consistent(profiles, classes)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aet2dft.recon.atoms.cross_correlation import best_shift
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.atoms.image_poses import posed_alone, rotation_matrices
+from aet2dft.recon.metrics import correlations
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -53,24 +54,17 @@ def relocated(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -
     it gains by that, at each angle shifted to the maximum of its cross-correlation with the model, and at the end
     moved by small steps.
     """
-    alike = _correlations(measured, images(geometry, atoms))
+    alike = correlations(measured, images(geometry, atoms))
     median = float(np.median(alike))
     limit = median - _OUTLYING * _NORMAL * float(np.median(np.abs(alike - median)))
     axes, centers, found = geometry.axes.copy(), geometry.centers.copy(), []
     for k in np.flatnonzero(alike < limit):
         image = measured[k : k + 1]
         there = _searched(geometry.of_images(np.array([k])), image, atoms)
-        if median - _correlations(image, images(there, atoms))[0] < _CLEARLY * (median - alike[k]):
+        if median - correlations(image, images(there, atoms))[0] < _CLEARLY * (median - alike[k]):
             axes[k], centers[k] = there.axes[0], there.centers[0]
             found.append(k)
     return replace(geometry, axes=axes, centers=centers), np.array(found, dtype=np.intp)
-
-
-def _correlations(measured: Images, model: Images) -> Floats:
-    """Pearson's correlation (n,) of every image with that of the model."""
-    first, second = (each - each.mean(axis=(1, 2), keepdims=True, dtype=np.float64) for each in (measured, model))
-    power = (first**2).sum(axis=(1, 2)) * (second**2).sum(axis=(1, 2))
-    return np.asarray((first * second).sum(axis=(1, 2)) / np.sqrt(np.maximum(power, np.finfo(float).tiny)))
 
 
 def _searched(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> ImageGeometry:

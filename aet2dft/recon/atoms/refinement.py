@@ -196,6 +196,7 @@ def refine(
     check_kept(atoms, result, n_kept=len(came), min_distance=min_distance)
     shifts, rotations = difference(last.data.geometry, ImageGeometry.of(series))
     names = [chemical_symbols[z] for z in species]
+    n_added, n_dropped = len(result) - len(came), len(atoms) - len(came)
     return result, Refinement(
         r_factor_before=history[0][2],
         r_factor_after=float(per_image.mean()),
@@ -204,8 +205,8 @@ def refine(
         held_out=data.held_out,
         history=np.array(history),
         rms_shift=rms_shift,
-        n_added=len(result) - len(came),
-        n_dropped=len(atoms) - len(came),
+        n_added=n_added,
+        n_dropped=n_dropped,
         min_distance=min_distance,
         composition_before=composition(atoms),
         n_species_changed=int((atoms.numbers[came] != result.numbers[: len(came)]).sum()),
@@ -219,7 +220,7 @@ def refine(
         gain=last.calibration.gain,
         offset=last.calibration.offset,
         warnings=(
-            *replaced(len(atoms), len(result) - len(came), len(atoms) - len(came)),
+            *replaced(len(atoms), n_added, n_dropped),
             *near_pairs(result, min_distance),
             *bad_images(per_image),
             *_poses(last, series, shifts, rotations),

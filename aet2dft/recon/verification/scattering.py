@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from aet2dft.atoms import digest
 from aet2dft.errors import ResourceError
 from aet2dft.recon.atoms.atom_fit import calibrate
+from aet2dft.recon.metrics import correlations
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.verification.multislice import Method, Microscope, Scan, predicted_seconds, scan_image, with_source
 
@@ -145,20 +146,15 @@ def compare_images(series: TiltSeries, which: NDArray[np.int64], fine: Images, l
         images=which,
         source_size=source,
         r_factor=_r_factors(measured, scattered),
-        correlation=_correlations(measured, scattered),
+        correlation=correlations(measured, scattered),
         r_factor_linear=_r_factors(measured, linear),
-        correlation_linear=_correlations(measured, linear),
+        correlation_linear=correlations(measured, linear),
     )
 
 
 def _r_factors(measured: Images, model: Images) -> NDArray[np.float64]:
     """(n,): R factor of every image, with its own scale and background."""
     return calibrate(measured, model).r_factors(measured, model)
-
-
-def _correlations(measured: Images, model: Images) -> NDArray[np.float64]:
-    pairs = zip(measured, model, strict=True)
-    return np.array([np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in pairs])
 
 
 def _keep(image: Images, file: Path | None) -> None:
