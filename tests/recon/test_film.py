@@ -1,8 +1,8 @@
 """The published tilt series of an amorphous film, from its images to atoms. Truth: its published atoms.
 
 Y. Yuan et al., Nat. Mater. 21, 95 (2022). Those atoms come from the published volumes, in which the same tracing finds
-776, 718 and 552 of them to 23.1, 23.2 and 25.0 pm (smoothed by a pixel). Their refinement made the model 0.4 % smaller than the
-volume is; the atoms before it, published as well, fit better.
+776, 718 and 552 of them to 23.1, 23.2 and 25.0 pm (smoothed by a pixel). Their refinement made
+the model 0.4 % smaller than the volume is; the atoms before it, published as well, fit better.
 """
 
 import numpy as np

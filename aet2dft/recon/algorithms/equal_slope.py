@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 from aet2dft.errors import InputError
 from aet2dft.recon.algorithms.descent import Descent, Memory, State
 from aet2dft.recon.fourier.convolution import SliceConvolution
-from aet2dft.recon.fourier.fft import fast_size, in_threads
+from aet2dft.recon.fourier.fft import fast_size
 from aet2dft.recon.fourier.projector import plane_order
+from aet2dft.recon.fourier.threads import in_threads
 from aet2dft.recon.tilt_series import TiltSeries
 
 _OFF = 0.1

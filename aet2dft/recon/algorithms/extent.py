@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from aet2dft.recon.algorithms.descent import Memory, State
 from aet2dft.recon.algorithms.least_squares import descend
 from aet2dft.recon.fourier.convolution import largest_eigenvalue
-from aet2dft.recon.fourier.fft import OnPlane, in_threads
+from aet2dft.recon.fourier.fft import OnPlane
 from aet2dft.recon.fourier.projector import projector
+from aet2dft.recon.fourier.threads import in_threads
 from aet2dft.recon.tilt_series import TiltSeries
 
 _WIDEST = 1.75

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from aet2dft.recon.algorithms import _kernels_variation as kernels
 from aet2dft.recon.algorithms.descent import Descent, Memory, State
 from aet2dft.recon.algorithms.least_squares import normal_operator
-from aet2dft.recon.fourier.fft import in_shares
 from aet2dft.recon.fourier.projector import plane_order, projector
+from aet2dft.recon.fourier.threads import in_shares
 from aet2dft.recon.tilt_series import TiltSeries
 
 _INNER = 12

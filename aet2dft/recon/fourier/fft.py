@@ -5,17 +5,14 @@ Which frequencies a tilt series measures is in ``projector`` and ``gridding``.
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyfftw
 from numpy.typing import NDArray
 
 from aet2dft.recon.fourier._kernels_volume import thread_count
+from aet2dft.recon.fourier.threads import in_threads
 
 OnPlane = Callable[[int, NDArray[np.float32]], None]
 """Writes or reads the samples (n1, n2) of the plane of this number."""
@@ -45,56 +42,6 @@ def _is_smooth(size: int) -> bool:
         while size % prime == 0:
             size //= prime
     return size == 1
-
-
-def in_threads(work: Callable[[int, Iterator[int]], None], count: int) -> None:
-    """Share the numbers below `count` among the threads: ``work(worker, numbers)`` once per worker.
-
-    Parameters
-    ----------
-    work : callable
-        Takes the number of the worker, below `thread_count`, and the numbers, of which every worker takes the next one
-        that is left: none waits for a slower one.
-    count : int
-        How many there are.
-    """
-    numbers = iter(range(count))
-    _at_once([partial(work, worker, numbers) for worker in range(min(thread_count(), count))])
-
-
-def in_shares(work: Callable[[range], None], count: int) -> None:
-    """Share the numbers below `count` among the threads for loops that are compiled: ``work(numbers)`` once per thread.
-
-    Parameters
-    ----------
-    work : callable
-        Takes the consecutive numbers that it is given.
-    count : int
-        How many there are.
-    """
-    workers = min(thread_count(), count)
-    shares = [range(count * w // workers, count * (w + 1) // workers) for w in range(workers)]
-    _at_once([partial(work, share) for share in shares])
-
-
-def _at_once(tasks: Sequence[Callable[[], None]]) -> None:
-    """Call all, the first one here."""
-    others = [_pool(thread_count() - 1).submit(task) for task in tasks[1:]]
-    try:
-        tasks[0]()
-        for other in others:
-            other.result()
-    finally:
-        wait(others)
-
-
-@functools.cache
-def _pool(size: int) -> ThreadPoolExecutor:
-    """Threads that stay: to start them takes as long as a plane."""
-    return ThreadPoolExecutor(size)
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 class PlaneTransform:

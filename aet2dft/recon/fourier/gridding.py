@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from aet2dft.recon.fourier import _kernels_fourier as kernels
 from aet2dft.recon.fourier._kernels_fourier import MARGIN
-from aet2dft.recon.fourier.fft import fast_size, in_threads
+from aet2dft.recon.fourier.fft import fast_size
 from aet2dft.recon.fourier.interpolation import as_pairs, centering, taper
+from aet2dft.recon.fourier.threads import in_threads
 from aet2dft.recon.tilt_series import TiltSeries
 
 _CLOSEST = 0.05

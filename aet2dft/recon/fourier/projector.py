@@ -16,8 +16,9 @@ from scipy import fft
 from aet2dft.recon.fourier import _kernels_fourier as kernels
 from aet2dft.recon.fourier._kernels_fourier import MARGIN
 from aet2dft.recon.fourier.columns import shift_columns
-from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size, in_shares, in_threads
+from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size
 from aet2dft.recon.fourier.interpolation import as_pairs, centering, taper, windows
+from aet2dft.recon.fourier.threads import in_shares, in_threads
 from aet2dft.recon.tilt_series import TiltSeries
 
 

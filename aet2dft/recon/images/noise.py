@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from aet2dft.recon.fourier.threads import of_each
 
 _BLUR = 0.7
 """Pixels: standard deviation of the Gaussian that gives the expected value of a pixel from the measured ones."""
@@ -42,11 +45,11 @@ def noise_deviation(images: ArrayLike) -> NDArray[np.float64]:
         squared=np.fft.fft2(np.square(np.fft.ifft2(radius > 0.5).real)),
         blur=np.exp(-2.0 * (np.pi * _BLUR * radius) ** 2),
     )
-    noise, signal, both, alone = np.array([_moments(image, filters) for image in stack]).mean(axis=0)
+    noise, signal, both, alone = np.array(of_each(partial(_moments, filters=filters), stack)).mean(axis=0)
     spread = alone - signal**2
     gain = max(0.0, (both - noise * signal) / spread) if spread > 0 else 0.0
     constant = (noise - gain * signal) / filters.squared[0, 0].real
-    return np.array([_deviation(image, filters, constant, gain) for image in stack])
+    return np.array(of_each(partial(_deviation, filters=filters, constant=constant, gain=gain), stack))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

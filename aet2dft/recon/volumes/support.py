@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -9,6 +11,7 @@ from scipy import ndimage
 from aet2dft.recon.fourier import _kernels_volume as kernels
 from aet2dft.recon.fourier.columns import BLOCK, take_columns
 from aet2dft.recon.fourier.projector import project_volume
+from aet2dft.recon.fourier.threads import of_each
 from aet2dft.recon.tilt_series import TiltSeries
 
 _BLURS = (1.5, 2.5, 4.0, 6.0)
@@ -49,7 +52,7 @@ def shadow_support(series: TiltSeries, depth: int) -> NDArray[np.bool_]:
         Loose: the shadows are widened. A voxel that leaves an image sideways counts as its nearest pixel does, so that
         an object larger than the images is not cut.
     """
-    masks = np.stack([_shadow(image, series.pixel_size) for image in series.projections])
+    masks = np.stack(of_each(partial(_shadow, pixel_size=series.pixel_size), series.projections))
     shape = (*series.projections.shape[1:], depth)
     axes = np.ascontiguousarray(series.rotations[:, :, :2].swapaxes(1, 2))
     coarse = np.empty([-(-size // _COARSE) for size in shape], dtype=np.bool_)
@@ -107,5 +110,16 @@ def background(series: TiltSeries, support: NDArray[np.bool_]) -> NDArray[np.flo
 def _covered(series: TiltSeries, support: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels (n, nx, ny) that the support projects to."""
     # smooth, or the ringing of the projected edges would look like matter
-    smooth = ndimage.gaussian_filter(support.astype(np.float32), 1.0, mode="nearest")
-    return project_volume(series, smooth) > _COVERED
+    return project_volume(series, _smoothed(support)) > _COVERED
+
+
+def _smoothed(support: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Under a Gaussian of one voxel, axis by axis, plane by plane."""
+    values = support.astype(np.float32)
+
+    def smooth(plane: NDArray[np.float32], axes: int | tuple[int, int]) -> None:
+        ndimage.gaussian_filter(plane, 1.0, mode="nearest", axes=axes, output=plane)
+
+    of_each(partial(smooth, axes=0), values.swapaxes(0, 1))
+    of_each(partial(smooth, axes=(0, 1)), values)
+    return values

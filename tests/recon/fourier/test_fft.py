@@ -1,12 +1,11 @@
 """Pruned transforms. Truth: numpy's transform of the whole padded grid in double precision."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
-from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size, in_shares, in_threads
+from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size
 
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
 
@@ -65,22 +64,3 @@ def test_frequencies_alone_give_the_volume_they_belong_to():
         lambda y, spectrum: np.copyto(spectrum, frequencies[:, y]), take=lambda x, plane: np.copyto(found[x], plane)
     )
     assert_allclose(found / np.prod(padded), volume, atol=1e-6)
-
-
-def test_every_number_is_worked_on_once_and_errors_come_through():
-    seen = np.zeros(17, dtype=int)
-
-    def one_by_one(_, numbers):
-        for number in numbers:
-            seen[number] += 1
-
-    def together(numbers):
-        seen[numbers.start : numbers.stop] += 1
-
-    in_threads(one_by_one, 17)
-    in_shares(together, 17)
-    assert_array_equal(seen, 2)
-    with pytest.raises(ZeroDivisionError):
-        in_threads(lambda worker, numbers: 1 // 0, 17)
-    with pytest.raises(ZeroDivisionError):
-        in_shares(lambda numbers: 1 // 0, 17)
