@@ -31,7 +31,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m slow --timeout 1800 $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/benchmarks -m "" --benchmark-enable --benchmark-only $(ARGS)
