@@ -52,8 +52,13 @@ def trees():
     return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
 
 
+@functools.cache
+def imports():
+    """Top-level names of everything that each module imports, wherever in the module."""
+    return {name: set(imported(tree)) for name, tree in trees().items()}
+
+
 def imported(tree):
-    """Top-level names of everything that a module imports, wherever in the module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -75,12 +80,12 @@ def test_imports_follow_the_contracts():
 
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_heavy_library_is_imported_in_its_own_files_only(library):
-    users = {name for name, tree in trees().items() if library in set(imported(tree))}
+    users = {name for name, names in imports().items() if library in names}
     assert {name for name in users if not re.fullmatch(ONLY_IN[library], name)} == set()
 
 
 def test_kernels_import_numpy_numba_and_math_only():
-    kernels = {name: set(imported(tree)) for name, tree in trees().items() if "/_kernels" in name}
+    kernels = {name: names for name, names in imports().items() if "/_kernels" in name}
     assert kernels
     assert set().union(*kernels.values()) <= {"__future__", "numpy", "numba", "math"}
 
