@@ -6,6 +6,7 @@ Where the intensities come from, a volume or a fit to the images, makes no diffe
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,8 @@ _CLEAR = 4.0
 """Standard deviations between two means below which the species overlap: 2 % errors of each."""
 _DOUBTFUL = 2.0
 """Standard deviations by which brightness may differ from what elements can be before that is said."""
+_OTHERWISE = 1e-6
+"""Probability, before brightness is looked at, that classes have nothing to do with the elements."""
 _PRIOR_NEIGHBORS = 5.0
 """Neighbors of the average brightness that every candidate is given besides its own."""
 _LEAST_GAIN = 0.1
@@ -135,7 +138,9 @@ def classify(
     :math:`g = \sum_i I_i m_i / \sum_i m_i^2` with m the mean of the population of a neighbor, and I / g is classified
     again until nothing changes: this takes out the slow gradients of a missing wedge. As no intensity enters its own g,
     g is believed only where it makes the intensities likelier. No neighbor's species enters
-    otherwise, so that an ordered alloy cannot impose its order on an antisite. The confidence is the posterior.
+    otherwise, so that an ordered alloy cannot impose its order on an antisite. The confidence is the posterior; where
+    the brightness of species is five standard deviations from what elements can have, it falls to one over their
+    number: the classes are something else.
 
     Y. Yang et al., Nature 542, 75 (2017), compare the profile of every candidate in the volume with the average
     profiles of the species and of the non-atoms, until these reproduce themselves. So does ``profile`` (`profiles`),
@@ -159,6 +164,8 @@ def classify(
     confidence = probabilities[np.arange(len(atoms)), labels]
     is_atom = labels >= int(has_non_atoms)
     names = species or ("X",) * (len(found.means) - has_non_atoms)
+    believed = _believed(species, found.means[int(has_non_atoms) :])
+    confidence[is_atom] = believed * confidence[is_atom] + (1.0 - believed) / len(names)
     kept = atoms[is_atom]
     tags = labels[is_atom] + 1 - int(has_non_atoms)
     kept.set_tags(tags)
@@ -364,6 +371,12 @@ def _doubts(given: tuple[str, ...], means: Floats) -> tuple[str, ...]:
         for names, pair in zip(itertools.pairwise(given), itertools.pairwise(means[: len(given)]), strict=True)
         if unlikely(np.array(pair), _numbers_of(names)) > _DOUBTFUL**2
     )
+
+
+def _believed(given: tuple[str, ...], means: Floats) -> float:
+    """Probability that the classes have to do with the elements at all."""
+    against = 0.5 * unlikely(means, _numbers_of(given)) if given else 0.0
+    return 1.0 / (1.0 + _OTHERWISE * math.exp(min(against, 100.0)))
 
 
 def _choice(information: dict[str, float], assigned: Assignment, species: tuple[str, ...]) -> str:

@@ -97,3 +97,14 @@ def test_brightness_that_the_elements_hardly_have_is_said():
     assert any("Pt is 1.3 times as bright as Fe" in text for text in result.warnings)
     values, _ = populations(2, (0.3, 1.0), (0.02, 0.05), (500, 500))
     assert classify(candidates(values), None, FE_PT)[1].warnings == ()
+
+
+def test_nobody_is_sure_of_elements_that_differ_fifteenfold_where_they_cannot():
+    """Six maxima of noise below 600 atoms of Ni and Cu, which brightness does not tell apart. Truth: that."""
+    values, _ = populations(2, (1 / 15, 1.0), (0.02, 0.05), (6, 600))
+    unsure, result = classify(candidates(values), None, ClassifySettings(species=("Ni", "Cu")))
+    assert any("times as bright as Ni" in text for text in result.warnings)
+    assert unsure.arrays["species_confidence"] == pytest.approx(0.5)
+    values, _ = populations(2, (0.8, 1.0), (0.02, 0.02), (500, 500))
+    sure, _ = classify(candidates(values), None, FE_PT)
+    assert sure.arrays["species_confidence"].mean() > 0.999
