@@ -21,7 +21,7 @@ _FINE_IMAGE = 0.05
 _MOST_LISTED = 10
 """Atoms or images that a sentence names."""
 _REPLACED = 0.25
-"""Fraction of the atoms that are dropped while as many appear elsewhere, from which on they may not be those shown."""
+"""Fraction of the atoms that are elsewhere in the end, from which on they may not be those that the images show."""
 _RISEN = 1.03
 """Factor on the R factor of held-out images that is said; atoms from a volume that knew them start lower by less."""
 
@@ -61,13 +61,15 @@ def beyond_images(series: TiltSeries) -> Sentences:
     )
 
 
-def replaced(n_before: int, n_added: int, n_dropped: int) -> Sentences:
-    """That many of the atoms went and others came elsewhere."""
-    if not min(n_added, n_dropped) > _REPLACED * n_before:
+def replaced(n_before: int, n_added: int, n_dropped: int, moved: Floats, far: float) -> Sentences:
+    """That many of the atoms went and others came elsewhere, or did so themselves: moved (n,) by more than `far`, Å."""
+    n_far = int((moved > far).sum())
+    if not min(n_added, n_dropped) + n_far > _REPLACED * n_before:
         return ()
+    moves = f", {n_far} moved by more than {far:g} Å" if n_far else ""
     return (
-        f"{n_dropped} of {n_before} atoms were dropped and {n_added} added elsewhere: are these the atoms of these "
-        "images? look at their hand, axes and unit",
+        f"{n_dropped} of {n_before} atoms were dropped{moves} and {n_added} added elsewhere: are these the atoms of "
+        "these images? look at their hand, axes and unit",
     )
 
 

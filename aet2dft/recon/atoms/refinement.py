@@ -190,7 +190,7 @@ def refine(
         data.all_fitted(), model, settings, min_distance=min_distance / series.pixel_size, seen=seen
     )
     changes = Changes.joined([changes, dropped])
-    result, rms_shift = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
+    result, moved = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     came = np.sort(model.source[model.source >= 0])
     per_image = last.calibration.r_factors(series.projections, last.problem.target - last.residual)
     check_kept(atoms, result, n_kept=len(came), min_distance=min_distance)
@@ -204,7 +204,7 @@ def refine(
         r_factor_per_image=per_image,
         held_out=data.held_out,
         history=np.array(history),
-        rms_shift=rms_shift,
+        rms_shift=float(np.sqrt((moved**2).mean())) if len(moved) else float("nan"),
         n_added=n_added,
         n_dropped=n_dropped,
         min_distance=min_distance,
@@ -220,7 +220,7 @@ def refine(
         gain=last.calibration.gain,
         offset=last.calibration.offset,
         warnings=(
-            *replaced(len(atoms), n_added, n_dropped),
+            *replaced(len(atoms), n_added, n_dropped, moved, 0.5 * min_distance),
             *near_pairs(result, min_distance),
             *bad_images(per_image),
             *_poses(last, series, shifts, rotations),
@@ -327,8 +327,8 @@ def _errors(state: State, seed: int) -> Floats:
 
 def _result(
     atoms: Atoms, model: Model, pixel_size: float, species: NDArray[np.intp], errors: Floats
-) -> tuple[Atoms, float]:
-    """The atoms that stay, in their order, then the added ones; and the rms shift of the former, Å."""
+) -> tuple[Atoms, Floats]:
+    """The atoms that stay, in their order, then the added ones; and how far (m,) the former moved, Å."""
     order = np.lexsort((model.source, model.source < 0))
     model, errors = model.of(order), errors[order]
     stays = model.source[model.source >= 0]
@@ -353,7 +353,7 @@ def _result(
     ):
         result.arrays.pop(name, None)
         result.set_array(name, values)
-    return result, float(np.sqrt((shift**2).sum(axis=1).mean())) if len(stays) else float("nan")
+    return result, np.linalg.norm(shift, axis=1)
 
 
 def _poses(state: State, series: TiltSeries, shifts: Floats, rotations: Floats) -> tuple[str, ...]:

@@ -29,9 +29,12 @@ def test_images_that_fit_badly_are_listed_ten_at_most():
 
 
 def test_atoms_of_which_many_are_replaced_may_be_those_of_other_images():
-    assert replaced(77, 36, 37)[0].startswith("37 of 77 atoms were dropped and 36 added elsewhere")
+    near, far = np.full(40, 0.3), np.full(40, 1.4)
+    assert replaced(77, 36, 37, near, 1.0)[0].startswith("37 of 77 atoms were dropped and 36 added elsewhere")
     # candidates of a noisy volume: many go, few come
-    assert replaced(383, 1, 65) == replaced(446, 62, 61) == ()
+    assert replaced(383, 1, 65, near, 1.0) == replaced(446, 62, 61, near, 1.0) == ()
+    said = "5 of 77 atoms were dropped, 40 moved by more than 1 Å and 8 added elsewhere"
+    assert replaced(77, 8, 5, far, 1.0)[0].startswith(said)
 
 
 def test_images_that_were_found_elsewhere_are_told_with_how_far():
