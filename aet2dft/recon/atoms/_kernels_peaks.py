@@ -38,7 +38,16 @@ def local_maxima(values: Singles, threshold: float) -> Ints:
     for x in range(1, nx - 1):
         for y in range(1, ny - 1):
             for z in range(1, nz - 1):
-                if values[x, y, z] > threshold and _is_maximum(values, x, y, z):
+                value = values[x, y, z]
+                # most voxels fail against one of these
+                if (
+                    value > threshold
+                    and value > values[x, y, z - 1]
+                    and value >= values[x, y, z + 1]
+                    and value > values[x, y - 1, z]
+                    and value >= values[x, y + 1, z]
+                    and _is_maximum(values, x, y, z)
+                ):
                     if n == found.size:
                         larger = np.empty(2 * n, np.int64)
                         larger[:n] = found

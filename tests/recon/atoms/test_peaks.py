@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from scipy.ndimage import gaussian_filter
 
 from aet2dft.config import TraceSettings
 from aet2dft.errors import InputError
+from aet2dft.recon.atoms import _kernels_peaks as kernels
 from aet2dft.recon.atoms.peaks import thinned, trace
 from aet2dft.recon.tilt_series import Volume
 
@@ -264,3 +266,18 @@ def test_a_spacing_that_no_solid_has_is_a_warning():
     small = replace(volume(points), voxel_size=0.05)
     _, result = trace(small, TraceSettings(min_distance=0.1, smoothing=0.04))
     assert "is the voxel size right" in result.warnings[0]
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_maxima_are_those_of_a_slow_search_and_of_equals_the_first_counts(levels):
+    """Truth: every voxel beside its 26 neighbors, in random volumes with many equal values and with hardly any."""
+    values = np.random.default_rng(levels).integers(0, levels, (9, 10, 11)).astype(np.float32)
+    flat = values.ravel()
+    expected = []
+    for x, y, z in np.ndindex(7, 8, 9):
+        number = ((x + 1) * 10 + y + 1) * 11 + z + 1
+        around = np.ravel_multi_index(np.mgrid[x : x + 3, y : y + 3, z : z + 3].reshape(3, -1), values.shape)
+        first = min(n for n in around if flat[n] == flat[around].max())
+        if number == first and flat[number] > 0.5:
+            expected.append(number)
+    assert_array_equal(kernels.local_maxima(values, 0.5), expected)
