@@ -168,7 +168,7 @@ def examine(atoms: Atoms) -> Soundness:
     counts = composition(atoms)
     fatal, problems = _not_usable(atoms), []
     if counts.get("X"):
-        problems.append(f"{counts['X']} atoms have no element; give --species, e.g. --species 1=Fe,2=Pt")
+        problems.append(without_element(atoms))
     shortest = median = None
     if len(atoms) > 1 and np.isfinite(atoms.positions).all() and np.isfinite(np.asarray(atoms.cell)).all():
         distance, partner = neighbor_distances(atoms)
@@ -208,6 +208,15 @@ def _not_usable(atoms: Atoms) -> list[str]:
     if len(atoms) == 1 and not atoms.pbc.all():
         found.append("the model holds one atom; distances, lattice and order need at least two")
     return found
+
+
+def without_element(atoms: Atoms) -> str:
+    """Sentence on the atoms of a model that have no element, and how they get one; empty where all have."""
+    unnamed = int((atoms.numbers == 0).sum())
+    # candidates of `trace` carry their brightness; other atoms come from a file with numbers as types
+    traced = "intensity" in atoms.arrays
+    how = "run `aet2dft classify` with e.g. --species Fe,Pt" if traced else "give --species, e.g. --species 1=Fe,2=Pt"
+    return f"{unnamed} atoms have no element; {how}" if unnamed else ""
 
 
 def check(atoms: Atoms) -> Soundness:

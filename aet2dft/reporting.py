@@ -15,6 +15,7 @@ from aet2dft.html_report import Chapter
 from aet2dft.html_report import report as write_page
 from aet2dft.html_report.tomography import Tomography
 from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.edits import EditLog
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.conventions import ConventionCheck
@@ -93,7 +94,7 @@ def _atoms(project: Path) -> Atoms | None:
 
 def _tomography(project: Path) -> Tomography:
     """What the verbs between images and atoms left."""
-    group = store.volume_group(project)
+    group, log = store.volume_group(project), _load(project, "edit", "result", EditLog)
     series = (_load(project, verb, "series", TiltSeries) for verb in ("reconstruct", "refine"))
     return Tomography(
         series=next((found for found in series if found is not None), None),
@@ -106,6 +107,8 @@ def _tomography(project: Path) -> Tomography:
         classification=_load(project, "classify", "result", Classification),
         refined=_load(project, "refine", "atoms", Atoms),
         refinement=_load(project, "refine", "result", Refinement),
+        corrections=log,
+        corrected_after_fit=bool(log and log.changes and "refine" in store.lineage(project, "edit")),
         found=_load(project, "verify", "atoms", Atoms),
         verification=_load(project, "verify", "result", Verification),
     )

@@ -16,6 +16,7 @@ from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings
 from aet2dft.datasets import fept_2017
 from aet2dft.html_report.tomography import Tomography
 from aet2dft.recon.atoms.classification import classify
+from aet2dft.recon.atoms.edits import Edit
 from aet2dft.recon.atoms.peaks import trace
 from aet2dft.recon.atoms.refinement import refine
 from aet2dft.recon.atoms.simulate import Noise, simulate
@@ -25,6 +26,12 @@ from aet2dft.recon.volumes.reconstruction import reconstruct
 
 PIXEL = 0.3725
 TILTS = np.linspace(-66.0, 64.0, 14)
+CORRECTIONS = (
+    Edit(line=2, action="add", position=(0.0, 0.0, 20.0), species="Fe"),
+    Edit(line=3, action="remove", site_id=1),
+    Edit(line=5, action="move", site_id=2, position=(0.0, 20.0, 0.0)),
+    Edit(line=6, action="relabel", site_id=3, species="Ag"),
+)
 STEPS = ("reconstruct", "trace", "classify", "refine", "verify")
 
 

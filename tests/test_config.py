@@ -56,8 +56,11 @@ def test_values_of_a_table_become_words():
     ],
 )
 def test_a_wrong_value_is_refused_and_named(settings, values, named):
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=named) as caught:
         validated(settings, values, where="[table]")
+    assert str(caught.value).startswith("[table] ")
+    with pytest.raises(InputError, match=f"^{settings.__name__} .*{named}"):
+        settings(**values)
 
 
 def test_given_values_win_over_the_file_and_the_file_over_defaults(tmp_path):

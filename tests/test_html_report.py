@@ -287,6 +287,46 @@ def test_methods_name_the_settings_used_and_cite_what_they_name(everything):
     assert "Yan2018" not in methods(**given, settings=used, sources=("mine.xyz",)).bibtex
 
 
+def test_methods_speak_of_calculations_as_far_as_they_have_results(everything):
+    given = {"atoms": None, "order": None, "comparison": None, "settings": {}}
+    runs = everything["runs"]
+    n, v = len(runs.volumes.volume), runs.volumes
+    text = methods(**given, runs=runs, inputs=INPUTS).paragraph
+    assert f"calculations of {n - 2} of {n} volumes used Quantum ESPRESSO" in text
+    alike = np.where(np.arange(n) < 20, "", v.volume[0])
+    text = methods(**given, runs=replace(runs, volumes=replace(v, same_as=alike)), inputs=INPUTS).paragraph
+    assert "volumes, 18 of them different, used" in text
+    none = replace(runs, volumes=replace(v, mae=np.full(n, np.nan), status=np.full(n, "missing")))
+    for found in (none, replace(none, mae_axes=None), None):
+        text = methods(**given, runs=found, inputs={"sets": [INPUTS, {**INPUTS, "code": "vasp"}]}).paragraph
+        assert text.count("of 60 volumes (177 jobs) were written for") == 2
+        assert "VASP" in text
+        assert "used Quantum" not in text
+        assert "anisotropy" not in text
+    assert methods(**given, runs=none, inputs=None).paragraph.startswith("All steps")
+
+
+def test_commands_to_repeat_it_make_all_decks_and_compute_before_they_collect(everything, tmp_path):
+    made = [{"command": f"aet2dft inputs run.h5 --code {code} -o w/{code}"} for code in ("vasp", "espresso")]
+    collect = {"command": "aet2dft collect w/espresso/ -o run.h5", "manifest": {"directory": "/home/me/w/espresso"}}
+    chapters = (
+        Chapter(verb="inputs", provenance={**made[1], "sets": made}),
+        Chapter(verb="collect", provenance=collect),
+    )
+
+    def commands(runs, *chapters):
+        text = report(tmp_path / "r.html", title="x", runs=runs, chapters=chapters).read_text(encoding="utf-8")
+        return html.unescape(text.partition("To repeat it:</p>")[2].partition("</pre>")[0]).strip()[5:].splitlines()
+
+    before = [decks["command"] for decks in made]
+    runs = synthetic_runs((1, 1, 2))
+    assert commands(runs, *chapters) == [*before, "aet2dft run w/espresso/", collect["command"]]
+    moved = Chapter(verb="collect", provenance={**collect, "command": "aet2dft collect . -o run.h5"})
+    assert commands(runs, moved)[0] == "aet2dft run /home/me/w/espresso"
+    missing = replace(runs.jobs, counted_as=np.full(len(runs.jobs.job), "missing"))
+    assert commands(replace(runs, jobs=missing), *chapters) == [*before, collect["command"]]
+
+
 def test_what_rounds_to_zero_has_no_sign():
     assert [number(-0.0004, 3), number(-0.0006, 3), number(-0.0)] == ["0.000", "−0.001", "0.00"]
 

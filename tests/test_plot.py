@@ -20,7 +20,10 @@ from aet2dft import plot
 from aet2dft.dft_inputs.comparison import compare
 from aet2dft.dft_inputs.nested_model import fit_nested, nested_mae
 from aet2dft.errors import InputError
+from aet2dft.html_report.dft_sections import results_section
 from aet2dft.plot import style
+from aet2dft.plot.grains import MAX_GRAINS
+from aet2dft.structure.variants import ORDERED
 
 
 @pytest.fixture(autouse=True)
@@ -216,6 +219,32 @@ def test_map_slices_are_the_middle_of_the_grid_on_a_scale_centered_at_zero():
         assert image.get_clim() == (-np.nanmax(np.abs(cube)), np.nanmax(np.abs(cube)))
 
 
+def test_map_slices_go_through_the_volumes_that_have_a_value():
+    axes = plot.plot_anisotropy_map(synthetic_runs((5, 5, 5), failed=range(1, 125))).ravel()
+    for ax, axis in zip(axes, "zyx", strict=True):
+        assert np.isfinite(ax.images[0].get_array().filled(np.nan)).sum() == 1
+        assert f"{axis}′ = 2 half cells" in texts(ax)
+
+
+def test_copies_of_a_volume_count_once():
+    runs = synthetic_runs((1, 1, 6))
+    shared = replace(runs.volumes, same_as=np.array(["", "", *4 * ["v00000"]]))
+    copied = replace(runs, volumes=shared)
+    assert runs.volumes.mae_count == "6 volumes"
+    assert shared.mae_count == "6 volumes (2 different)"
+    ax = plot.plot_anisotropy(copied)
+    assert "n = 6 (2 different)" in texts(ax)
+    assert "slope" not in texts(ax)
+    captions = {p.name: p.caption for p in results_section(copied, None, None, ()).pictures}
+    assert "a line needs 3 volumes of different order." in captions["mae"]
+    assert "6 volumes (2 different)" in captions["easy-axes"]
+
+
+def test_grains_and_variants_that_are_drawn_together_differ_in_color():
+    assert len({style.grain_color(k) for k in range(MAX_GRAINS + 1)}) == MAX_GRAINS + 1
+    assert len(ORDERED) <= MAX_GRAINS
+
+
 def test_easy_axes_count_volumes_with_a_result():
     ax = plot.plot_easy_axes(synthetic_runs(failed=(0, 59)))
     assert {t.get_text(): int(b.get_width()) for t, b in zip(ax.get_yticklabels(), ax.patches, strict=True)} == {
@@ -267,7 +296,10 @@ def test_not_a_number_is_left_out(fept_order):
     damaged = atoms.copy()
     damaged.arrays["strain"][:] = np.nan
     damaged.arrays["displacement"][:] = np.nan
-    assert "no strain" in texts(plot.plot_strain(damaged, order.strain)[0, 0])
+    tiny = replace(order.strain, floor=np.full(6, 3e-5))
+    axes = plot.plot_strain(damaged, tiny)
+    assert "no strain" in texts(axes[0, 0])
+    assert "± 0.003 %" in texts(axes[1, 0])
     assert "no displacement" in texts(plot.plot_displacements(damaged).flat[0])
 
 

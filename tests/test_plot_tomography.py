@@ -152,12 +152,14 @@ def test_images_are_ordered_by_their_r_factor_and_bad_ones_flagged():
     axes = plot.plot_image_residuals(
         TILTS, r_factor, three, model, pixel_size=0.3725, noise=np.full(len(TILTS), 0.09), held_out=np.array([3])
     )
-    assert_allclose(line(axes[0], "above 1.5"), [[TILTS[5]], [0.4]])
+    assert_allclose(line(axes[0], "above 0.16"), [[TILTS[5]], [0.4]])
     assert len(line(axes[0], "image")[0]) == len(TILTS) - 1
     assert_allclose(line(axes[0], "held out"), [[TILTS[3]], [r_factor[3]]])
     assert_allclose(line(axes[0], "noise alone")[1], 0.09)
     assert_allclose(axes[9].images[0].get_array(), (three[2] - model[2]).T)
     assert "worst: image 5" in axes[7].get_ylabel()
+    explained = plot.plot_r_factors(TILTS, 0.01 * r_factor)
+    assert "above" not in legend(explained)
 
 
 def test_intensities_are_counted_by_class_with_the_boundaries_between():

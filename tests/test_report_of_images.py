@@ -13,18 +13,23 @@ import pytest
 from ase import Atoms
 from numpy.testing import assert_allclose
 from small_particle import small_order
-from small_tomography import STEPS, save_project, small_tomography, truth
+from small_tomography import CORRECTIONS, STEPS, save_project, small_tomography, truth
 
 from aet2dft import store
 from aet2dft.cli.recon_summaries import verify_lines
 from aet2dft.config import VERBS
 from aet2dft.html_report import report as write_page
-from aet2dft.html_report.atom_sections import atom_residuals, noise_at_most
+from aet2dft.html_report.atom_sections import (
+    atom_residuals,
+    trace_section,
+)
 from aet2dft.html_report.image_gates import image_gates, unexplained
 from aet2dft.html_report.methods import methods
 from aet2dft.html_report.summary import sentence, tiles
 from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
 from aet2dft.html_report.viewer import viewer_data
+from aet2dft.plot.tilt_images import typical_images
+from aet2dft.recon.atoms.edits import edit
 from aet2dft.recon.images.conventions import ConventionCheck
 from aet2dft.recon.verification.round_trip import model_images, verify
 from aet2dft.recon.verification.scattering import ImageComparison
@@ -85,9 +90,14 @@ def test_steps_that_ran_the_other_way_round_are_shown_as_they_ran(tmp_path):
     store.save(project, "refine", {"atoms": t.refined, "result": t.refinement}, base | {"from": "trace"})
     records = {"atoms": t.classified, "result": t.classification}
     store.save(project, "classify", records, base | {"from": "refine"}, keep=("refine",))
+    corrected, log = edit(t.classified, CORRECTIONS)
+    records = {"atoms": corrected, "result": log}
+    store.save(project, "edit", records, base | {"from": "classify"}, keep=("classify", "refine"), between=True)
     text = report(project, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert text.index('<section id="refine">') < text.index('<section id="classify">')
-    assert f"{len(t.classified):,} atoms (" in text
+    places = [text.index(f'<section id="{verb}">') for verb in ("refine", "classify", "edit")]
+    assert places == sorted(places)
+    assert f"{len(corrected):,} atoms (" in text
+    assert f"The R factor of the refined atoms, {t.refinement.r_factor_after:.3f}, is that before" in text
 
 
 def test_a_foreign_volume_shows_its_slices_where_it_was_traced(tmp_path):
@@ -117,6 +127,10 @@ def test_gates_judge_an_r_factor_by_what_noise_alone_gives():
     assert fine["identified"] == "good"
     bad = replace(t, refinement=replace(t.refinement, r_factor_after=0.6, r_free=0.35))
     assert gate(bad)["R factor"] == "poor"
+    easy = replace(t, refinement=replace(bad.refinement, r_free=float(last_fit(t).noise.mean())))
+    left_out = next(g for g in image_gates(easy, None) if g.name == "left out")
+    assert left_out.level == "poor"
+    assert "easier than most" in left_out.reason
     assert last_fit(bad).r_free == 0.35
     volume = last_fit(replace(t, refinement=None))
     assert (volume.model, volume.r_factor) == ("volume", t.reconstruction.r_factor)
@@ -129,9 +143,9 @@ def test_what_is_found_in_simulated_images_of_the_model_is_not_said_to_be_the_tr
     assert gate(own)["found again"] == "good"
     tile = tiles(t.refined, None, None, None, own)[1]
     assert (tile.label, tile.detail.split(",")[0]) == ("Found again", "of its own model")
-    said = [sentence(None, None, None, None, own), " ".join(verify_lines(own.verification))]
+    said = [sentence(None, None, None, None, own), " ".join(verify_lines(own.found, own.verification))]
     assert all("own model" in text and "found again" in text and "identified" not in text for text in said)
-    assert "against the known model" in verify_lines(t.verification)[0]
+    assert "against the known model" in verify_lines(t.found, t.verification)[0]
 
 
 def test_gates_tell_bad_images_missed_atoms_and_short_bonds():
@@ -147,7 +161,12 @@ def test_gates_tell_bad_images_missed_atoms_and_short_bonds():
     near = Atoms("Pt3", positions=[(0, 0, 0), (1.5, 0, 0), (5, 0, 0)])
     reasons = {g.name: g.reason for g in image_gates(t, near)}
     assert gate(t, near)["bonds"] == "poor"
-    assert reasons["bonds"] == "2 atoms are nearer than 2 Å to another; the shortest bond is 1.50 Å"
+    assert reasons["bonds"] == (
+        "2 atoms are nearer to another than the minimum distance of 2 Å; the shortest bond is 1.50 Å"
+    )
+    few = Atoms("Pt300", positions=5.0 * np.arange(900.0).reshape(-1, 3))
+    few.positions[1] = few.positions[0] + [1.99, 0, 0]
+    assert gate(t, few)["bonds"] == "fair"
 
 
 def test_summary_of_images_has_six_tiles_and_two_where_the_order_is_known():
@@ -206,6 +225,7 @@ def test_changes_of_atoms_are_listed_with_their_evidence(tmp_path):
     seen = replace(NO_IMAGES, refined=t.refined, refinement=replace(t.refinement, changes=changes))
     text = write_page(tmp_path / "r.html", title="x", tomography=seen).read_text(encoding="utf-8")
     assert "The 60 of 100 with the weakest evidence." in text
+    assert "with ln of the odds above -5 was tried" in text
     rows = text.partition("Atoms added and dropped")[2]
     assert rows.index("dropped</td>") < rows.index("added</td>")
 
@@ -275,6 +295,21 @@ def test_atoms_can_be_colored_by_their_standard_error_and_confidence():
     assert_allclose(coloring["confidence"]["values"], atoms.arrays["species_confidence"], atol=0.01)
 
 
-def test_noise_is_never_said_to_make_more_maxima_than_there_are_candidates():
-    n_above, n_noise = np.array([482, 482, 480, 108]), np.array([861.0, 200.0, 3.0, 0.0])
-    assert noise_at_most(n_above, n_noise) == [5.0, 5.0, 3.0, 0.0]
+def test_maxima_of_noise_on_the_page_are_those_of_the_record():
+    t = small_tomography()
+    table = trace_section(replace(t.trace, n_noise=t.trace.n_above + 2.0), None, None, ()).tables[0]
+    assert [row[2] for row in table.rows] == [f"{n + 2:,.1f}" for n in t.trace.n_above]
+    assert "fewer than are false" in table.note
+
+
+def test_images_with_a_camera_level_are_those_of_the_fit():
+    t = small_tomography()
+    level = 3.0 * float(t.series.projections.max())
+    seen = atom_residuals(
+        replace(t.series, projections=t.series.projections + np.float32(level)),
+        t.refined,
+        replace(t.refinement, background=t.refinement.background + level),
+    )
+    found = np.abs(seen.measured - seen.calculated).sum(axis=(1, 2)) / np.abs(seen.measured).sum(axis=(1, 2))
+    assert_allclose(found, t.refinement.r_factor_per_image[typical_images(seen.r_factor)], rtol=1e-3)
+    assert seen.is_of_the_fit

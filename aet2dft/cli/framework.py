@@ -98,6 +98,11 @@ class Step:
             "version": __version__,
         }
 
+    @property
+    def command(self) -> str:
+        """The command line."""
+        return shlex.join(["aet2dft", *_command])
+
     def provenance(self) -> dict[str, Any]:
         """What one must know to repeat the step."""
         from aet2dft.store import digest
@@ -112,7 +117,7 @@ class Step:
             "seconds": round(time.perf_counter() - self.started, 3),
             "peak_memory_mb": peak_memory_mb(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-            "command": shlex.join(["aet2dft", *_command]),
+            "command": self.command,
             "inputs": [{"path": str(p.resolve()), "sha256": digest(p)} for p in self.inputs if p.is_file()],
             "warnings": list(self.warnings),
         }

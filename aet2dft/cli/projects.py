@@ -12,9 +12,11 @@ from ase import Atoms
 
 from aet2dft import store
 from aet2dft.atoms import digest
+from aet2dft.cli.compiling import said_while_compiling
 from aet2dft.cli.framework import Step
+from aet2dft.config import ReadSettings, Settings
 from aet2dft.dft_inputs.run_table import RunTable
-from aet2dft.errors import InputError
+from aet2dft.errors import InputError, UsageError
 from aet2dft.store import last_step as last_step
 from aet2dft.store import load_atoms as load_atoms
 from aet2dft.structure.readers import load_structures, read
@@ -32,9 +34,29 @@ def load_runs(project: Path) -> RunTable:
     return store.load(project, "collect", "runs", RunTable)
 
 
+def refuse_reading(step: Step, source: Path, settings: Settings, names: Collection[str]) -> None:
+    """Refuse settings that say how a file is read where nothing is read: they would stand in the record in vain."""
+    given = [f"--{name.replace('_', '-')}" for name in sorted(settings.model_fields_set.intersection(names))]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} {'say' if len(given) > 1 else 'says'} how a file is read, and {source} is a project "
+            f"that was read already; leave out {given[0] if len(given) == 1 else 'these'}, or give {step.verb} the file"
+        )
+
+
+def refuse_reading_atoms(step: Step, source: Path, types: Path | None = None) -> None:
+    """Refuse beside a project whatever says how a file of atoms is read."""
+    refuse_reading(step, source, step.read, ReadSettings.model_fields)
+    if types is not None:
+        raise UsageError(
+            f"{source}: a project holds its types; leave out {types}, or give {step.verb} the file of atoms"
+        )
+
+
 def atoms_and_project(step: Step, source: Path, types: Path | None) -> tuple[Atoms, Path]:
     """Atoms of a foreign file or a project, and the project to write to."""
     if is_project(source, "atoms"):
+        refuse_reading_atoms(step, source, types)
         return load_atoms(source), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     return read_foreign(step, source, types), project
@@ -51,6 +73,8 @@ def read_foreign(step: Step, source: Path, types: Path | None = None) -> Atoms:
 def model_for_inputs(step: Step, source: Path, types: Path | None) -> tuple[list[Atoms], dict[str, Any]]:
     """Models that volumes are cut from, or structures as they are, and where they came from."""
     project = is_project(source, "atoms")
+    if project:
+        refuse_reading_atoms(step, source, types)
     if step.settings.kind == "atoms" and not project:
         structures = load_structures(source)
         step.inputs.append(source)
@@ -68,16 +92,37 @@ def group_to_write(step: Step, project: Path, model: str) -> Iterator[bool]:
     InputError
         If another result is there and may not be replaced.
     """
-    with store.locked(project):
-        identity = step.identity(model)
-        if step.resume and project.exists() and step.verb in store.groups(project):
-            known = store.load_json(project, step.verb)
-            if all(known.get(key) == value for key, value in identity.items()):
-                step.warn(*known["warnings"], f"{project.name} holds this result already; --resume leaves it")
-                yield True
-                return
-        store.refuse_existing(project, step.verb, overwrite=step.overwrite)
-        yield False
+    with store.locked(project), said_while_compiling(quiet=step.quiet):
+        yield is_done(step, project, model)
+
+
+def is_done(step: Step, project: Path, model: str) -> bool:
+    """Whether to leave the same result that is there already; a dry run asks for it too, without the lock.
+
+    Raises
+    ------
+    InputError
+        If another result is there and may not be replaced.
+    """
+    if step.resume and project.exists() and step.verb in store.groups(project):
+        known = store.load_json(project, step.verb)
+        if _identity(step, known) == _identity(step, step.identity(model)):
+            step.warn(*known["warnings"], f"{project.name} holds this result already; --resume leaves it")
+            return True
+    store.refuse_existing(project, step.verb, overwrite=step.overwrite)
+    return False
+
+
+def _identity(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record makes a result the same: not the names of files, whose content is in the digest of the model."""
+    return {
+        **{name: record.get(name) for name in ("seed", "model", "version")},
+        "settings": _without_files(step, record["settings"]),
+    }
+
+
+def _without_files(step: Step, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in step.settings.files()}
 
 
 def save(
@@ -126,7 +171,8 @@ def note_decks(step: Step, project: Path, directory: Path) -> None:
     summary = manifest_summary(directory)
     have = store.groups(project)
     known = store.load_json(project, "inputs").get("sets", []) if "inputs" in have else []
-    sets = [item for item in known if item["directory"] != summary["directory"]] + [summary]
+    made = summary | {"command": step.command}
+    sets = [item for item in known if item["directory"] != summary["directory"]] + [made]
     collected = store.load_json(project, "collect")["manifest"] if "collect" in have else summary
     outdated = collected["directory"] == summary["directory"] and collected["sha256"] != summary["sha256"]
     save(step, project, {}, summary["source"]["digest"], keep=() if outdated else ("collect", "compare"), sets=sets)
@@ -140,8 +186,25 @@ def same_decks(directory: Path, source: Mapping[str, Any], step: Step) -> bool:
     if not (directory / MANIFEST).is_file():
         return False
     content = Manifest.read(directory).content
-    asked = (step.settings.model_dump(mode="json"), source["digest"], __version__)
-    return (content["settings"], content["source"].get("digest"), content["version"]) == asked and not verify(directory)
+    asked = (_without_files(step, step.settings.model_dump(mode="json")), source["digest"], __version__)
+    written = (_without_files(step, content["settings"]), content["source"].get("digest"), content["version"])
+    return written == asked and _same_pseudopotentials(content, step.settings.pseudo_dir) and not verify(directory)
+
+
+def _same_pseudopotentials(content: Mapping[str, Any], folder: Path | None) -> bool:
+    """Whether a folder, or the package where none is given, gives decks the pseudopotentials that a manifest lists."""
+    from aet2dft.dft_inputs.pseudopotentials import find
+
+    known = content["pseudopotentials"]
+    kinds = {pseudo["relativistic"] for pseudo in known}
+    found = find(
+        (pseudo["element"] for pseudo in known),
+        directory=folder,
+        spin_orbit=True in kinds,
+        scalar=False in kinds,
+        functional=str(content["protocol"].get("functional", "")),
+    )
+    return {pseudo.sha256 for pseudo in found} == {pseudo["sha256"] for pseudo in known}
 
 
 def warn_other_model(step: Step, project: Path, manifest: Mapping[str, Any]) -> None:

@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 
 from aet2dft import config, store
 from aet2dft.cli.framework import Step
-from aet2dft.cli.projects import group_to_write, is_project, last_step, load_atoms, read_foreign, save
-from aet2dft.config import ImagesSettings, Settings
-from aet2dft.errors import InputError, UsageError
+from aet2dft.cli.projects import (
+    group_to_write,
+    is_project,
+    last_step,
+    load_atoms,
+    read_foreign,
+    refuse_reading,
+    refuse_reading_atoms,
+    save,
+)
+from aet2dft.config import ImagesSettings
+from aet2dft.errors import InputError
 from aet2dft.recon.atoms import workload
 from aet2dft.recon.atoms.candidate_frames import in_frame_of
 from aet2dft.recon.atoms.edits import Edit, read_edits
@@ -74,20 +83,10 @@ def results(
     return records
 
 
-def _refuse(step: Step, source: Path, settings: Settings, names: Collection[str]) -> None:
-    """Refuse settings that say how a file is read where nothing is read: they would stand in the record in vain."""
-    given = [f"--{name.replace('_', '-')}" for name in sorted(settings.model_fields_set.intersection(names))]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)} {'say' if len(given) > 1 else 'says'} how a file is read, and {source} is a project "
-            f"that was read already; leave out {given[0] if len(given) == 1 else 'these'}, or give {step.verb} the file"
-        )
-
-
 def series_and_project(step: Step, source: Path) -> tuple[TiltSeries, Path]:
     """Images of a foreign file or a project, and the project to write to."""
     if is_project(source, "images"):
-        _refuse(step, source, step.settings, set(ImagesSettings.model_fields) - {"check_conventions"})
+        refuse_reading(step, source, step.settings, set(ImagesSettings.model_fields) - {"check_conventions"})
         return _as_read(source), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     series, notes = read_tilt_series(source, step.settings)
@@ -128,7 +127,7 @@ def support_of(step: Step, series: TiltSeries) -> tuple[NDArray[np.bool_] | None
 def volume_and_project(step: Step, source: Path) -> tuple[Volume, Path]:
     """Volume of a foreign file or a project, and the project to write to."""
     if is_project(source, "a volume"):
-        _refuse(step, source, step.settings, set(config.VolumeSettings.model_fields))
+        refuse_reading(step, source, step.settings, config.VolumeSettings.model_fields)
         return store.load(source, volume_group(source), "volume", Volume), step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     volume, notes = read_volume(source, step.settings)
@@ -161,9 +160,9 @@ def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, 
     """Atoms, images to refine them against, the step of a project that they are from, whether to keep the images."""
     before = step_before(source, "refine") if is_project(source, "atoms") else ""
     if before:
-        _refuse(step, source, step.read, set(config.ReadSettings.model_fields))
+        refuse_reading_atoms(step, source)
     if before and step.settings.images is None:
-        _refuse(step, source, step.settings, {"angles", "pixel_size"})
+        refuse_reading(step, source, step.settings, {"angles", "pixel_size"})
     if step.settings.images is None:
         if not before:
             raise InputError(f"{source}: is no project; give the images its atoms are refined against with --images")
@@ -209,7 +208,7 @@ def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | Non
     if is_project(source, "candidates"):
         if settings.volume is not None:
             raise InputError(f"{source}: a project holds its volume; leave out --volume")
-        _refuse(step, source, settings, {"voxel_size"})
+        refuse_reading(step, source, settings, {"voxel_size"})
         before = step_before(source, "classify")
         fitted = "refine" in store.lineage(source, before)
         volume = None if fitted else store.load(source, volume_group(source), "volume", Volume)
@@ -313,7 +312,7 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     """What `verify` compares: model, known model, images, chain and support; and the project to write to, if any."""
     project_given = is_project(source, "atoms")
     if project_given and step.settings.truth is None:
-        _refuse(step, source, step.read, set(config.ReadSettings.model_fields))
+        refuse_reading_atoms(step, source)
     truth = None if step.settings.truth is None else read_foreign(step, step.settings.truth)
     if not project_given:
         atoms = read_foreign(step, source)

@@ -146,7 +146,7 @@ def trace_lines(result: Trace) -> list[str]:
     return [
         f"{result.n_atoms:,} candidates from {result.n_candidates:,} maxima{two} above {result.threshold:.3g}",
         f"no two nearer than {result.min_distance:g} Å; {result.n_closer:,} more at 0.8 of that distance",
-        f"above {result.noise_threshold:.3g} at most 1 % of them can be noise: {_number_above(result):,}",
+        f"above {result.noise_threshold:.3g} noise alone would make at most 1 % of them: {_number_above(result):,}",
     ]
 
 
@@ -166,7 +166,8 @@ def classify_lines(result: Classification) -> list[str]:
     listed = ", ".join(f"{n:,} {symbol}" for symbol, n in result.composition.items())
     return [
         f"{listed}; {result.n_rejected:,} candidates are no atoms",
-        f"mean confidence {result.mean_confidence:.3f}, by {result.method}",
+        f"mean confidence {result.mean_confidence:.3f}{'' if result.n_rejected else ' if all are atoms'}, by "
+        f"{result.method}",
     ]
 
 
@@ -241,13 +242,16 @@ def verify_keys(result: Verification) -> dict[str, Any]:
     }
 
 
-def verify_lines(result: Verification) -> list[str]:
+def verify_lines(atoms: Atoms, result: Verification) -> list[str]:
     """The summary of `verify`."""
+    from aet2dft.recon.verification.round_trip import species_known
+
     match = result.match
     listed = ", ".join(f"{kind} {100 * rmsd:.1f}" for kind, rmsd in match.rmsd_of.items())
     known = result.method == "truth"
     against = "against the known model" if known else "of its own model, from simulated images of it"
     found = "identified" if known else "found again"
+    found += "" if species_known(atoms, result) else " by position alone (species are unknown)"
     turned = f", the reference turned by {result.turn:.2f} degrees" if result.turn > 0 else ""
     lines = [
         f"{against}: {100 * match.fraction_identified:.2f} % {found}, {match.n_matched:,} matched, "

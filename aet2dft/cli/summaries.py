@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # `info` answers without them
 
     from aet2dft.config import OrderSettings
     from aet2dft.dft_inputs.comparison import Comparison
+    from aet2dft.dft_inputs.run_forecast import RunForecast
     from aet2dft.dft_inputs.run_table import RunTable
     from aet2dft.structure.chemical_order import ChemicalOrder, Order
     from aet2dft.structure.grain_table import GrainTable
@@ -185,14 +186,27 @@ def inputs_keys(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     }
 
 
-def inputs_lines(data: Mapping[str, Any], directory: Path) -> list[str]:
+def inputs_lines(data: Mapping[str, Any], directory: Path, *, dry_run: bool) -> list[str]:
     """The summary of `inputs`."""
     jobs = f"{data['n_volumes']:,} volumes, {data['n_jobs']:,} jobs for {data['code']} ({data['protocol']})"
-    lines = [f"{jobs} in {directory}"]
+    lines = [f"{jobs} {'would go to' if dry_run else 'in'} {directory}"]
     if data["rejected"]:
         first = data["rejected"][0]
         lines.append(f"{len(data['rejected'])} volumes rejected, first: {first['volume']}: {first['reason']}")
     return lines
+
+
+def run_forecast_keys(told: RunForecast) -> dict[str, Any]:
+    """Keys of `run --dry-run`."""
+    return {"predicted_seconds": told.seconds, "predicted_memory_mb": told.memory_mb}
+
+
+def run_forecast_lines(told: RunForecast, workers: int) -> list[str]:
+    """What `run --dry-run` says of them."""
+    size = f"{told.n_jobs:,} jobs of up to {told.n_atoms} atoms, {workers} at a time: {told.memory_mb:,.0f} MB, roughly"
+    if told.seconds is None:
+        return [size, "how long is not known before jobs of every step have ended here; tens of atoms take hours a job"]
+    return [size, f"about {told.seconds / 3600.0:,.1f} hours, if all take as long as those that ended here"]
 
 
 def compare_keys(result: Comparison) -> dict[str, Any]:
@@ -243,7 +257,8 @@ def collect_lines(runs: RunTable) -> list[str]:
     if values.size and runs.mae_axes:
         first, second = runs.mae_axes
         lines.append(
-            f"MAE = E[{first}] - E[{second}] of {values.size} volumes: {values.min():+.3f} to {values.max():+.3f}, "
-            f"mean {values.mean():+.3f} meV/atom ({runs.method.replace('_', ' ')}, k-mesh {runs.k_mesh})"
+            f"MAE = E[{first}] - E[{second}] of {runs.volumes.mae_count}: {values.min():+z.3f} to "
+            f"{values.max():+z.3f}, mean {values.mean():+z.3f} meV/atom "
+            f"({runs.method.replace('_', ' ')}, k-mesh {runs.k_mesh})"
         )
     return lines

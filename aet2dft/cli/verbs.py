@@ -27,9 +27,13 @@ def info(
     types: Types = None,
 ) -> Outcome:
     """What a file is: kind, shapes, units and which were guessed, counts, neighbor distances, what is wrong."""
+    from aet2dft import store
+    from aet2dft.cli.projects import refuse_reading_atoms
     from aet2dft.cli.summaries import info_lines
     from aet2dft.inspection import inspect
 
+    if store.is_project(source):
+        refuse_reading_atoms(step, source, types)
     found = inspect(source, types, step.read)
     step.warn(*found["notes"])
     return Outcome(data=found, lines=info_lines(source.name, found), source=source)
@@ -42,16 +46,17 @@ def order(step: Step, source: Source, types: Types = None) -> Outcome:
 
     from aet2dft import store
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import atoms_and_project, group_to_write, save
+    from aet2dft.cli.projects import atoms_and_project, group_to_write, is_done, save
     from aet2dft.cli.summaries import order_forecast, order_keys, order_lines
     from aet2dft.structure.chemical_order import Order
     from aet2dft.structure.chemical_order import order as analyze
 
     atoms, project = atoms_and_project(step, source, types)
+    model = digest(atoms)
     if step.dry_run:
+        is_done(step, project, model)
         data, lines = order_forecast(len(atoms), step.settings)
         return Outcome(data=data, lines=lines, output=project, source=source)
-    model = digest(atoms)
     with group_to_write(step, project, model) as done:
         if done:
             atoms, result = store.load(project, "order", "atoms", Atoms), store.load(project, "order", "result", Order)
@@ -68,7 +73,7 @@ def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
     from aet2dft import store
     from aet2dft.cli.projects import model_for_inputs, note_decks, same_decks
     from aet2dft.cli.summaries import inputs_keys, inputs_lines
-    from aet2dft.dft_inputs.decks import Manifest, write_decks
+    from aet2dft.dft_inputs.decks import Manifest, check_target, write_decks
     from aet2dft.dft_inputs.input_sets import inputs as build
 
     directory = step.need_output("the folder to write the decks to")
@@ -82,13 +87,14 @@ def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
             deck_set = build(_ordered(step, models), settings=step.settings, source=origin)
             step.warn(*deck_set.warnings)
             content = deck_set.manifest()
-            if not step.dry_run:
-                write_decks(directory, deck_set, overwrite=step.overwrite)
+            (check_target if step.dry_run else write_decks)(directory, deck_set, overwrite=step.overwrite)
         if project and not step.dry_run:
             note_decks(step, source, directory)
     data = inputs_keys(content, directory)
     step.status = "partial" if data["rejected"] else "done"
-    return Outcome(data=data, lines=inputs_lines(data, directory), output=directory, source=source)
+    return Outcome(
+        data=data, lines=inputs_lines(data, directory, dry_run=step.dry_run), output=directory, source=source
+    )
 
 
 def _ordered(step: Step, models: list[Any]) -> list[Any]:
@@ -104,6 +110,7 @@ def _ordered(step: Step, models: list[Any]) -> list[Any]:
 @verb()
 def run(step: Step, source: Decks) -> Outcome:
     """Execute the jobs of a deck folder that are not done yet."""
+    from aet2dft.cli.summaries import run_forecast_keys, run_forecast_lines
     from aet2dft.dft_inputs.execution import run as execute
 
     with step.progress("jobs") as show:
@@ -113,10 +120,13 @@ def run(step: Step, source: Decks) -> Outcome:
     if not step.dry_run and (counts["failed"] or counts["skipped"]):
         step.status, step.exit_code = "partial", 5
     jobs = [{"job": job.job, "status": job.status, "reason": job.reason} for job in report.jobs]
-    listed = ", ".join(f"{n} {name}" for name, n in counts.items())
-    lines = [f"{listed} of {sum(counts.values())} jobs ({report.engine})"]
+    listed = ", ".join(f"{n:,} {name}" for name, n in counts.items())
+    lines = [f"{listed} of {sum(counts.values()):,} jobs ({report.engine})"]
     lines += [f"{job['job']}: {job['reason']}" for job in jobs if job["status"] == "failed"][:5]
     data = {"engine": report.engine, "counts": counts, "jobs": jobs}
+    if report.forecast is not None and report.forecast.n_jobs:
+        data |= run_forecast_keys(report.forecast)
+        lines += run_forecast_lines(report.forecast, report.workers)
     return Outcome(data=data, lines=lines, output=source, source=source)
 
 
@@ -155,7 +165,15 @@ def compare(
     """Relaxed against measured positions: rigid offset, rmsd, displacement of every atom."""
     from aet2dft import store
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import group_to_write, load_atoms, load_runs, read_foreign, save
+    from aet2dft.cli.projects import (
+        group_to_write,
+        is_done,
+        load_atoms,
+        load_runs,
+        read_foreign,
+        refuse_reading_atoms,
+        save,
+    )
     from aet2dft.cli.summaries import compare_keys, compare_lines
     from aet2dft.dft_inputs.comparison import compare as measure
     from aet2dft.dft_inputs.comparison import compare_volumes
@@ -165,6 +183,7 @@ def compare(
         raise UsageError("compare needs two models, or one project with collected relax runs")
     measured = load_atoms(source) if in_project else read_foreign(step, source)
     if relaxed is None:
+        refuse_reading_atoms(step, source)
         other = str(store.load_json(source, "collect")["time"])
         atoms, result = compare_volumes(measured, load_runs(source), step.settings)
     else:
@@ -172,8 +191,10 @@ def compare(
         other = digest(there)
         atoms, result = measure(measured, there, step.settings)
     project = step.output or (source if in_project else None)
-    if project is not None and not step.dry_run:
-        model = f"{digest(measured)} {other}"
+    model = f"{digest(measured)} {other}"
+    if project is not None and step.dry_run:
+        is_done(step, project, model)
+    elif project is not None:
         with group_to_write(step, project, model) as done:
             if not done:
                 save(step, project, {"atoms": atoms, "result": result}, model)

@@ -9,8 +9,6 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from aet2dft.config.analysis import (
     CollectSettings,
     CompareSettings,
@@ -22,7 +20,7 @@ from aet2dft.config.analysis import (
     ReportSettings,
     RunSettings,
 )
-from aet2dft.config.settings import CommonSettings, Settings
+from aet2dft.config.settings import WHERE, CommonSettings, Settings
 from aet2dft.config.tomography import (
     ClassifyOptions,
     ClassifySettings,
@@ -126,17 +124,5 @@ def _table(config: Path, name: str) -> dict[str, Any]:
 
 
 def validated(settings: type[S], values: dict[str, Any], *, where: str) -> S:
-    """Settings from plain values; what is wrong is said in one sentence."""
-    try:
-        return settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "value"
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(sorted(settings.model_fields))
-            raise InputError(f"{where} has no setting {name!r}; it knows {known}") from error
-        problem = (
-            "a part of it is not there" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
-        )
-        given = values.get(str(first["loc"][0]) if first["loc"] else "", first["input"])
-        raise InputError(f"{where} {name.partition('.')[0]} = {given!r}: {problem}; give another value") from error
+    """Settings from plain values; an InputError says in one sentence what is wrong, and `where` they stand."""
+    return settings.model_validate(values, context={WHERE: where})

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections import Counter
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from aet2dft.errors import InputError
+
+WHERE = "where"
+"""Key in the context of a validation: what an error calls the place of the values."""
 
 
 def _split(value: Any) -> Any:
@@ -43,6 +59,38 @@ class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def files(cls) -> frozenset[str]:
+        """Names of the settings that are paths."""
+        fields = cls.model_fields.items()
+        return frozenset(
+            name for name, field in fields if Path in (field.annotation, *typing.get_args(field.annotation))
+        )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_one_sentence(
+        cls, values: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            where = cls.__name__ if info.context is None else info.context[WHERE]
+            raise InputError(_sentence(cls, values, error, where)) from error
+
+
+def _sentence(settings: type[Settings], values: Any, error: ValidationError, where: str) -> str:
+    """What is wrong with the first of the values that are."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "value"
+    if first["type"] == "extra_forbidden":
+        return f"{where} has no setting {name!r}; it knows {', '.join(sorted(settings.model_fields))}"
+    problem = "a part of it is not there" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
+    setting, value = name.partition(".")[0], first["input"]
+    if isinstance(values, dict):  # as it was given, not the part of it that is wrong
+        value = values.get(setting, value)
+    return f"{where} {setting} = {value!r}: {problem}; give another value"
 
 
 class CommonSettings(Settings):

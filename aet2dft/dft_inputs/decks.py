@@ -237,7 +237,7 @@ def write_decks(directory: Path, deck_set: DeckSet, *, overwrite: bool = False) 
     """
     content = deck_set.manifest()
     _check_names(directory / MANIFEST, content)
-    _check_target(directory, deck_set, overwrite=overwrite)
+    check_target(directory, deck_set, overwrite=overwrite)
     # inside an existing folder, because that may be a mount point
     part = (directory if directory.is_dir() else directory.parent) / f".aet2dft-part-{os.getpid()}"
     try:
@@ -287,7 +287,7 @@ def _check_names(path: Path, content: Mapping[str, Any]) -> None:
         raise ParseError(path, "a pseudopotential has a name that is no file name; use letters, digits and . + - _")
 
 
-def _check_target(directory: Path, deck_set: DeckSet, *, overwrite: bool) -> None:
+def check_target(directory: Path, deck_set: DeckSet, *, overwrite: bool) -> None:
     """Raise InputError where writing would replace decks unasked, or part outputs from the decks they belong to."""
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file; give a folder")

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from aet2dft.dft_inputs.job_worker import JobOutcome, is_open, leaves_density
 from aet2dft.dft_inputs.local_engine import LocalEngine, workers_that_fit
 from aet2dft.dft_inputs.retries import retry_note
 from aet2dft.dft_inputs.run_checks import check_requirements, usable_command
+from aet2dft.dft_inputs.run_forecast import RunForecast, forecast
 from aet2dft.errors import InputError, ResourceError
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class RunReport:
     """Where every job stands, in the order in which they are executed."""
     warnings: tuple[str, ...]
     """What a user should know."""
+    forecast: RunForecast | None = None
+    """What the jobs that are to be executed will take; None after a start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +78,8 @@ class Plan:
     """Rows of the manifest of the jobs to execute, parents before their children."""
     standing: dict[str, JobOutcome]
     """Where every job of the manifest stands."""
+    seconds: dict[str, float]
+    """Elapsed time, s, of the jobs that are ok, where their outputs tell it."""
 
 
 class Engine(Protocol):
@@ -136,7 +141,8 @@ def run(
     if dry_run:
         plan = _plan(manifest)
         warnings = _what_is_missing(manifest, plan, settings)
-        return _report(plan, settings, start, workers=settings.workers, warnings=warnings)
+        report = _report(plan, settings, start, workers=settings.workers, warnings=warnings)
+        return replace(report, forecast=forecast(manifest, plan.jobs, plan.seconds, workers=settings.workers))
     with _coordinator_lock(directory) as lock:
         plan = _plan(manifest)
         if not plan.jobs:
@@ -219,6 +225,7 @@ def _plan(manifest: Manifest) -> Plan:
     """Look at every job; what is to be executed comes parents first."""
     code = str(manifest.content["code"])
     standing: dict[str, JobOutcome] = {}
+    seconds: dict[str, float] = {}
     chosen: set[str] = set()
     for job in manifest.jobs:
         parent = job["parent"]
@@ -234,7 +241,9 @@ def _plan(manifest: Manifest) -> Plan:
                 if parent is not None and not leaves_density(manifest.folder(parent), code):
                     chosen.add(parent)
         standing[job["id"]] = JobOutcome(job=job["id"], status=status, reason=reason)
-    return Plan(jobs=tuple(job for job in manifest.jobs if job["id"] in chosen), standing=standing)
+        if status == "ok" and result.wall_seconds is not None:
+            seconds[job["id"]] = result.wall_seconds
+    return Plan(jobs=tuple(job for job in manifest.jobs if job["id"] in chosen), standing=standing, seconds=seconds)
 
 
 def _report(

@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from aet2dft.atoms import check, digest, neighbor_distances, require
+from aet2dft.atoms import check, digest, neighbor_distances, require, without_element
 from aet2dft.config import InputsSettings, validated
 from aet2dft.dft_inputs import espresso, vasp
 from aet2dft.dft_inputs.boxes import Box, Window, choose_grain, find_box, windows
@@ -76,6 +76,9 @@ def inputs(
     models = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not models:
         raise InputError("there is no model to make volumes of; give at least one")
+    for model in models:
+        if problem := without_element(model):
+            raise InputError(problem)
     elements = sorted({str(symbol) for model in models for symbol in model.symbols})
     pseudos = _pseudopotentials(elements, chosen, settings) if settings.code == "espresso" else ()
     writer = _writer(chosen, directions, pseudos)

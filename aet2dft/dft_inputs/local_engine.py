@@ -88,7 +88,7 @@ def workers_that_fit(volumes: Iterable[Mapping[str, Any]], wanted: int) -> tuple
     and, with ``mpirun``, of processes, which it does not know.
     """
     n_atoms = max((len(volume["symbols"]) for volume in volumes), default=0)
-    per_job, free = max(MB_PER_ATOM * n_atoms, _LEAST_MB), free_memory_mb()
+    per_job, free = job_memory_mb(n_atoms), free_memory_mb()
     workers = max(1, min(wanted, int(free // per_job) if math.isfinite(free) else wanted))
     if workers == wanted and per_job * workers <= free:
         return workers, ""
@@ -96,6 +96,11 @@ def workers_that_fit(volumes: Iterable[Mapping[str, Any]], wanted: int) -> tuple
         f"{workers} instead of {wanted} workers: a job of {n_atoms} atoms takes about {per_job:.0f} MB "
         f"({MB_PER_ATOM:.0f} MB per atom, an estimate) and {free:.0f} MB are free"
     )
+
+
+def job_memory_mb(n_atoms: int) -> float:
+    """Memory of a job of so many atoms, MB: an estimate."""
+    return max(MB_PER_ATOM * n_atoms, _LEAST_MB)
 
 
 def free_memory_mb() -> float:

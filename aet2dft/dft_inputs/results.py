@@ -180,7 +180,7 @@ def _volume_row(volume: Mapping[str, Any], axes: tuple[str, ...], runs: Mapping[
         "size": size,
         "center": volume["center"],
         "n_atoms": len(symbols),
-        "composition": "".join(f"{s}{symbols.count(s)}" for s in dict.fromkeys(symbols)),
+        "composition": "".join(f"{s}{symbols.count(s)}" for s in sorted(set(symbols))),
         "order_difference": _or_nan(volume["order_difference"]),
         "energies": [np.nan] * len(axes),
         "mae": np.nan,

@@ -71,6 +71,17 @@ class VolumeTable:
     moment: NDArray[np.float64]
     """μB: length of the total moment."""
 
+    @property
+    def is_independent(self) -> NDArray[np.bool_]:
+        """(n,): whether a volume has a MAE from jobs of its own; the other ones with a MAE are copies of these."""
+        return np.asarray(np.isfinite(self.mae) & (self.same_as == ""))
+
+    @property
+    def mae_count(self) -> str:
+        """Number of volumes with a MAE, and of those that are no copies: ``6 volumes (2 different)``."""
+        n, own = int(np.isfinite(self.mae).sum()), int(self.is_independent.sum())
+        return f"{n:,} volume{'s' * (n != 1)}" + (f" ({own:,} different)" if own < n else "")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MomentTable:

@@ -13,6 +13,7 @@ from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
 from aet2dft.html_report.residuals import Residuals, residual_picture
 from aet2dft.html_report.volume_section import slices_picture
+from aet2dft.recon.atoms.atom_rounds import DOUBTFUL
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.atoms.image_poses import rotation_matrices
@@ -21,7 +22,7 @@ from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.metrics import format_r
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.verification.round_trip import Verification, model_images
+from aet2dft.recon.verification.round_trip import Verification, model_images, species_known
 from aet2dft.recon.verification.scattering import ImageComparison
 
 MAX_ROWS = 60
@@ -48,24 +49,14 @@ def trace_section(result: Trace, foreign: Volume | None, atoms: Atoms | None, wa
 
 def _by_level(result: Trace) -> Table:
     """How the number of candidates depends on the threshold."""
-    most = noise_at_most(result.n_above, result.n_noise)
-    counts = zip(result.levels, result.n_above, most, strict=True)
+    counts = zip(result.levels, result.n_above, result.n_noise, strict=True)
     rows = tuple((f"{level:.3g}", f"{found:,}", f"{noise:,.1f}") for level, found, noise in counts)
-    header = ("threshold", "candidates", "of them noise, at most")
-    return Table(title="Other thresholds", header=header, rows=rows)
-
-
-def noise_at_most(n_above: NDArray[np.int64], n_noise: NDArray[np.float64]) -> list[float]:
-    """Candidates above each of rising levels that may be noise: all up to a higher one, and what noise makes there.
-
-    Parameters
-    ----------
-    n_above : ndarray, shape (k,)
-        Candidates above each level.
-    n_noise : ndarray, shape (k,)
-        Maxima that noise alone makes above it.
-    """
-    return [float(min(n - n_above[i:] + n_noise[i:])) for i, n in enumerate(n_above)]
+    header = ("threshold", "candidates", "maxima of noise alone")
+    note = (
+        "The last column is what Gaussian noise would make if it filled all voxels that are not zero: more than there "
+        "are candidates where atoms take its place, fewer than are false where the volume errs in more than noise."
+    )
+    return Table(title="Other thresholds", header=header, rows=rows, note=note)
 
 
 def _rejected_maxima(result: Trace) -> tuple[Table, ...]:
@@ -81,6 +72,7 @@ def classify_section(atoms: Atoms, result: Classification, warnings: tuple[str, 
     from aet2dft.plot.matches import plot_intensity_histogram
 
     listed = ", ".join(f"{n:,} {symbol}" for symbol, n in result.composition.items())
+    doubt = "" if result.n_rejected else ", if all of them are atoms"
     low, high = (number(value) for value in result.drift)
     return Section(
         id="classify",
@@ -89,7 +81,7 @@ def classify_section(atoms: Atoms, result: Classification, warnings: tuple[str, 
             f"The intensities of the candidates form {len(result.means)} populations: {listed}; {result.n_rejected:,} "
             f"candidates are no atoms. The brightness of the surroundings, {low} to {high} of the average, was taken "
             f"out first; {result.n_moved:,} candidates changed their class by that. The mean confidence is "
-            f"{percent(result.mean_confidence, 2)}."
+            f"{percent(result.mean_confidence, 2)}{doubt}."
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
         pictures=(
@@ -109,7 +101,8 @@ def classify_section(atoms: Atoms, result: Classification, warnings: tuple[str, 
 
 
 def _populations(result: Classification) -> Table:
-    names = ("no atom",) * int(result.has_non_atoms) + result.species
+    named = [f"population {k}" if name == "X" else name for k, name in enumerate(result.species, start=1)]
+    names = ["no atom"] * int(result.has_non_atoms) + named
     rows = tuple(
         (name, f"{mean:.4g}", f"{sigma:.3g}", percent(float(weight)))
         for name, mean, sigma, weight in zip(names, result.means, result.sigmas, result.weights, strict=True)
@@ -131,13 +124,47 @@ def refine_section(series: TiltSeries | None, atoms: Atoms, result: Refinement, 
             "Positions and heights of all atoms, and a width for each species, were fitted together to the images, "
             f"weighted with the noise of their pixels. The R factor went from {format_r(result.r_factor_before)} to "
             f"{format_r(result.r_factor_after)}{free}. Atoms added: {result.n_added:,}; dropped: "
-            f"{result.n_dropped:,}; the others moved by {number(100 * result.rms_shift, 1)} pm (rms). The "
-            f"median standard error of a position is {number(100 * float(np.median(sigma)), 1)} pm."
+            f"{result.n_dropped:,}; the others moved by {number(100 * result.rms_shift, 1)} pm (rms)."
+            f"{geometry_text(result)} The median standard error of a position is "
+            f"{number(100 * float(np.median(sigma)), 1)} pm."
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
         pictures=_refine_pictures(series, atoms, result),
-        tables=(_species_table(atoms, result), *_change_table(result.changes)),
+        tables=(_species_table(atoms, result), *_geometry_table(result), *_change_table(result.changes)),
     )
+
+
+def _has_moved(result: Refinement) -> bool:
+    """Whether shifts and turns of the images were fitted."""
+    return bool(result.shifts.any() or result.rotations.any())
+
+
+def geometry_text(result: Refinement) -> str:
+    """Sentence about the shifts and turns that were fitted to the images; empty where they were not."""
+    if not _has_moved(result):
+        return ""
+    shift, turn = (float(np.sqrt(np.square(moves).sum(axis=1).mean())) for moves in (result.shifts, result.rotations))
+    return (
+        f" Two shifts and three angles of each of the {len(result.shifts)} images were fitted as well: "
+        f"{number(shift)} pixels and {number(turn)}° (rms)."
+    )
+
+
+def _geometry_table(result: Refinement) -> list[Table]:
+    """Shifts and turns of the images, the farthest first."""
+    if not _has_moved(result):
+        return []
+    n = len(result.shifts)
+    columns = np.column_stack([result.shifts, result.rotations])
+    rows = tuple(
+        (str(k), *(number(float(x)) for x in columns[k]), format_r(float(result.r_factor_per_image[k])))
+        for k in np.argsort(-np.linalg.norm(result.shifts, axis=1), kind="stable")[:MAX_ROWS]
+    )
+    axes = ("x", "y", "z")
+    header = ("image", "rows (pixels)", "columns (pixels)", *(f"about {axis} (°)" for axis in axes), "R factor")
+    cut = f"The {MAX_ROWS} of {n:,} that were shifted farthest" if n > MAX_ROWS else "Shifted farthest first"
+    note = f"{cut}; turns are those of the object. What all images share is one of the whole object: atoms follow it."
+    return [Table(title="Shifts and turns of the images", header=header, rows=rows, note=note, folded=n > 12)]
 
 
 def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement) -> tuple[Picture, ...]:
@@ -148,20 +175,22 @@ def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement
         name="refinement",
         alt="R factor of fitted and held-out images against the steps of the refinement.",
         caption=(
-            f"{len(result.history)} steps; the last ones fit all images. R factors of held-out images that rise while "
-            "the others fall mean that atoms were added to explain noise."
+            f"{len(result.history)} steps; the last ones fit all images. The R factor of held-out images can rise at "
+            "first, where the volume that the atoms come from knew these images. Where it clearly rises after a dotted "
+            "line, atoms that were added there explain noise."
         ),
     )
     return (history,) if series is None else (history, _atom_images(series, atoms, result))
 
 
 def _atom_images(series: TiltSeries, atoms: Atoms, result: Refinement) -> Picture:
+    joined = "; rings: held out before the last steps, fitted now" if result.held_out.size else ""
     return residual_picture(
         atom_residuals(series, atoms, result),
         name="atom-images",
         caption=(
-            f"R factor of the atoms, n = {series.n_images} images. Points well above the line of noise alone are "
-            "images that the model does not explain: zone axes, drift, a wrong angle."
+            f"R factor of the atoms, n = {series.n_images} images{joined}. Points well above the line of noise alone "
+            "are images that the model does not explain: zone axes, drift, a wrong angle."
         ),
         look_for="Look for atoms in the differences.",
     )
@@ -179,8 +208,8 @@ def atom_residuals(series: TiltSeries, atoms: Atoms, result: Refinement) -> Resi
         series=series,
         r_factor=result.r_factor_per_image,
         noise=noise_r_factor(series.projections, result.background),
-        measured=three.projections,
-        calculated=scale * model_images(atoms, three) + ground,
+        measured=three.projections - ground,  # what the R factor of the record is a part of
+        calculated=scale * model_images(atoms, three),
         held_out=result.held_out,
     )
 
@@ -224,6 +253,11 @@ def _change_table(changes: Changes) -> list[Table]:
     evidence = ("ln of the odds", "fall of χ²/2 with it", "images better with it")
     header = ("change", "by", "round", "x (Å)", "y (Å)", "z (Å)", "height", *evidence)
     shown = f"The {MAX_ROWS} of {n:,} with the weakest evidence." if n > MAX_ROWS else "Weakest evidence first."
+    shown += (
+        f" As it was when that happened: an atom with ln of the odds above {DOUBTFUL:g} was tried for another round, "
+        "and in the end those above 0 stayed. The odds weigh its height and neighbors too, and the fall of χ² the less "
+        "the more the images disagree with the model."
+    )
     return [Table(title="Atoms added and dropped", header=header, rows=rows, note=shown, folded=n > 12)]
 
 
@@ -233,6 +267,7 @@ def verify_section(found: Atoms | None, result: Verification, warnings: tuple[st
 
     match, known = result.match, result.method == "truth"
     against = "a known model" if known else f"what the same steps find in images of the model ({result.method})"
+    right = "with the right species" if species_known(found, result) else "by position alone, species being unknown"
     limit = "" if known else " It is an upper bound: what such images do not contain, the check cannot find."
     pictures: tuple[Picture, ...] = ()
     if found is not None:
@@ -252,21 +287,21 @@ def verify_section(found: Atoms | None, result: Verification, warnings: tuple[st
         id="verify",
         title="How far the atoms can be trusted",
         text=(
-            f"The atoms were compared with {against}: {percent(match.fraction_identified, 2)} are found with the right "
-            f"species, {match.n_missed:,} are missed, {match.n_false:,} are false, and matched ones are "
+            f"The atoms were compared with {against}: {percent(match.fraction_identified, 2)} are found {right}, "
+            f"{match.n_missed:,} are missed, {match.n_false:,} are false, and matched ones are "
             f"{number(100 * match.rmsd, 1)} pm apart (rmsd).{limit}"
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
         pictures=pictures,
-        tables=(_match_table(result), *_scattering_table(result.images)),
+        tables=(_match_table(result, right), *_scattering_table(result.images)),
     )
 
 
-def _match_table(result: Verification) -> Table:
+def _match_table(result: Verification, right: str) -> Table:
     match = result.match
     rows = [
         ("atoms of the reference", f"{match.n_reference:,}"),
-        ("found with the right species", f"{match.n_right:,}"),
+        (f"found {right}", f"{match.n_right:,}"),
         ("matched, whatever the species", f"{match.n_matched:,}"),
         ("missed", f"{match.n_missed:,}"),
         ("false", f"{match.n_false:,}"),

@@ -143,29 +143,37 @@ def _results_text(runs: RunTable) -> str:
 
 
 def _anisotropy_pictures(runs: RunTable) -> list[Picture]:
-    from aet2dft.plot.anisotropy import MIN_REGRESSION, mae_label, plot_anisotropy, plot_anisotropy_map, plot_easy_axes
+    from aet2dft.plot.anisotropy import (
+        MIN_REGRESSION,
+        has_line,
+        mae_label,
+        plot_anisotropy,
+        plot_anisotropy_map,
+        plot_easy_axes,
+    )
 
-    mae = runs.volumes.mae
-    n = int(np.isfinite(mae).sum())
-    if not n:
+    if not np.isfinite(runs.volumes.mae).any():
         return []
+    n = runs.volumes.mae_count
     doubt = " The k-mesh is unconverged." if mesh_is_unconverged(runs) else ""
-    line = "the line is a least-squares fit" if n >= MIN_REGRESSION else f"a line needs {MIN_REGRESSION} volumes"
+    line = f"a line needs {MIN_REGRESSION} volumes of different order. Numerical"
+    if has_line(runs):
+        line = "the line is a least-squares fit: look whether it goes through the origin. Numerical"
     found = [
         picture(
             plot_anisotropy(runs),
             name="mae",
             alt="Magnetic anisotropy energy of the volumes against their difference of L1₀ order.",
             caption=(
-                f"{mae_label(runs)} of {n:,} volumes against the difference of their L1₀ order; {line}. Numerical "
-                f"errors of single volumes are not known.{doubt} Look for a line through the origin."
+                f"{mae_label(runs)} of {n} against the difference of their L1₀ order; {line} errors of single volumes "
+                f"are not known.{doubt}"
             ),
         ),
         picture(
             plot_easy_axes(runs),
             name="easy-axes",
             alt="Number of volumes with each easy axis.",
-            caption=f"Easy axes of {n:,} volumes among the axes computed: {', '.join(f'[{a}]' for a in runs.axes)}.",
+            caption=f"Easy axes of {n} among the axes computed: {', '.join(f'[{a}]' for a in runs.axes)}.",
         ),
     ]
     if _is_grid(runs):
@@ -175,8 +183,8 @@ def _anisotropy_pictures(runs: RunTable) -> list[Picture]:
                 name="mae-map",
                 alt="Magnetic anisotropy energy in three slices through the volumes.",
                 caption=(
-                    f"{mae_label(runs)} at the centers of {n:,} sliding volumes, three slices through the middle; "
-                    f"gray where there is no value.{doubt}"
+                    f"{mae_label(runs)} at the centers of {n} that slide through the model, in the slices that most "
+                    f"of them lie in; gray where there is no value.{doubt}"
                 ),
             )
         )

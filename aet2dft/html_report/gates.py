@@ -43,7 +43,9 @@ def gates(
 def _sound(soundness: Soundness) -> Gate:
     problems = (*soundness.fatal, *soundness.problems)
     level = "poor" if soundness.fatal else "fair" if problems else "good"
-    return Gate(name="model", level=level, reason=problems[0] if problems else "finite, in Å, no two atoms too close")
+    return Gate(
+        name="model", level=level, reason=problems[0] if problems else "finite, in Å, no two atoms nearer than any bond"
+    )
 
 
 def _indexed(order: Order, soundness: Soundness | None) -> Gate:

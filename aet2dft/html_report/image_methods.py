@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from aet2dft.html_report.atom_sections import geometry_text
+from aet2dft.html_report.edit_section import corrected_r, counted
 from aet2dft.html_report.parts import number, percent
 from aet2dft.html_report.tomography import Tomography
 from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.metrics import format_r
 from aet2dft.recon.tilt_series import TiltSeries
-from aet2dft.recon.verification.round_trip import Verification
+from aet2dft.recon.verification.round_trip import Verification, species_known
 from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 _ALGORITHMS = {
@@ -42,10 +44,11 @@ def image_methods(tomography: Tomography, settings: Mapping[str, Mapping[str, An
         )
     if t.classification is not None:
         found.append(_classification(t.classification))
-    if t.refinement is not None:
-        found.append(_refinement(t.refinement))
+    fitted = [] if t.refinement is None else [_refinement(t.refinement)]
+    corrected = [] if t.corrections is None or not t.corrections.changes else [_corrections(t)]
+    found += [*fitted, *corrected] if t.corrected_after_fit else [*corrected, *fitted]
     if t.verification is not None:
-        found.append(_verification(t.verification))
+        found.append(_verification(t.verification, by_position=not species_known(t.found, t.verification)))
     return found
 
 
@@ -72,7 +75,7 @@ def _classification(result: Classification) -> str:
         f"Species were told apart by a mixture of Gaussians of their {what}, after slow changes of brightness across "
         "the particle were taken out, with the number of populations from the information criterion [Schwarz1978]; "
         f"{result.n_rejected:,} candidates were rejected as too faint (mean confidence "
-        f"{percent(result.mean_confidence, 2)})."
+        f"{percent(result.mean_confidence, 2)}{'' if result.n_rejected else ', if all are atoms'})."
     )
 
 
@@ -82,19 +85,24 @@ def _refinement(result: Refinement) -> str:
     return (
         "Positions and heights of all atoms, modelled as Gaussians, were refined together against the images by "
         f"Gauss-Newton steps weighted with the noise (widths {widths}); {result.n_added:,} atoms were added from "
-        f"residual images and {result.n_dropped:,} dropped. The R factor is {format_r(result.r_factor_after)}{free}."
+        f"residual images and {result.n_dropped:,} dropped.{geometry_text(result)} The R factor is "
+        f"{format_r(result.r_factor_after)}{free}."
     )
 
 
-def _verification(result: Verification) -> str:
-    match = result.match
-    against = (
-        "a known model"
-        if result.method == "truth"
-        else f"{result.method} images of the model put through the same steps"
-    )
+def _corrections(tomography: Tomography) -> str:
+    assert tomography.corrections is not None  # the caller has looked
+    by_hand = f"Atoms were corrected by hand ({counted(tomography.corrections)})."
+    return f"{by_hand}{corrected_r(*tomography.corrected_r_factors)}"
+
+
+def _verification(result: Verification, *, by_position: bool) -> str:
+    match, known = result.match, result.method == "truth"
+    against = "a known model" if known else f"{result.method} images of the model put through the same steps"
+    found = "identified" if known else "found again"
+    how = "by position alone" if by_position else "with the right species"
     return (
-        f"Against {against}, {percent(match.fraction_identified, 2)} of {match.n_reference:,} atoms were identified "
-        f"with the right species, with an rmsd of {number(100 * match.rmsd, 1)} pm ({match.n_missed:,} missed, "
+        f"Against {against}, {percent(match.fraction_identified, 2)} of {match.n_reference:,} atoms were {found} "
+        f"{how}, with an rmsd of {number(100 * match.rmsd, 1)} pm ({match.n_missed:,} missed, "
         f"{match.n_false:,} false)."
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from aet2dft import __version__
 from aet2dft.dft_inputs.comparison import Comparison
@@ -82,8 +84,7 @@ def methods(
         sentences.append(_model(atoms, sources))
     if order is not None:
         sentences += _order(order, settings.get("order", {}))
-    if inputs is not None or runs is not None:
-        sentences += _dft(deck_sets(inputs)[0] if inputs else {}, runs)
+    sentences += _dft(deck_sets(inputs) if inputs else [], runs)
     if comparison is not None:
         sentences.append(
             f"Relaxed and measured positions of {comparison.n:,} atoms were compared at fixed cell after removal of "
@@ -167,21 +168,17 @@ def _chemical(order: Order, settings: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _dft(decks: Mapping[str, Any], runs: RunTable | None) -> list[str]:
-    code = runs.code if runs is not None else str(decks.get("code", ""))
-    tags = protocol_tags(decks)
-    program = {
-        "espresso": "Quantum ESPRESSO [Giannozzi2009,Giannozzi2017]", "vasp": "VASP [Kresse1996,Kresse1999]",
-    }.get(code, code)  # fmt: skip
-    n = int(decks.get("n_volumes", 0)) or (len(runs.volumes.volume) if runs is not None else 0)
-    text = f"Density functional calculations of {n:,} volumes used {program}"
-    if tags.get("functional", "PBE" if code == "vasp" else None) == "PBE":
-        text += " and the PBE functional [Perdew1996]"
-    details = _numerical(tags)
-    if runs is not None and runs.k_mesh:
-        details.append(f"k-mesh {runs.k_mesh}")
-    found = [f"{text} ({', '.join(details)})." if details else f"{text}."]
-    if runs is not None and runs.mae_axes:
+def _dft(sets: Sequence[Mapping[str, Any]], runs: RunTable | None) -> list[str]:
+    """What was computed; where nothing has a result, which input files were written."""
+    if runs is None or not (done := _with_value(runs)).any():
+        return [_prepared(decks) for decks in sets]
+    v, decks = runs.volumes, sets[0] if sets else {}
+    n, different = int(done.sum()), len(np.unique(np.where(v.same_as == "", v.volume, v.same_as)[done]))
+    which = f"{n:,}" if n == len(done) else f"{n:,} of {len(done):,}"
+    alike = f", {different:,} of them different," if different < n else ""
+    details = [f"k-mesh {runs.k_mesh}"] if runs.k_mesh else []
+    found = [f"Density functional calculations of {which} volumes{alike} used {_program(runs.code, decks, details)}."]
+    if runs.mae_axes:
         first, second = runs.mae_axes
         how = {
             "force_theorem": "free band energies at fixed charge density (force theorem [Weinert1985])",
@@ -189,6 +186,31 @@ def _dft(decks: Mapping[str, Any], runs: RunTable | None) -> list[str]:
         }.get(runs.method, "energies")
         found.append(f"The magnetic anisotropy energy is E[{first}] − E[{second}] per atom, from {how}.")
     return found
+
+
+def _with_value(runs: RunTable) -> NDArray[np.bool_]:
+    """(n,): volumes that have a result: an anisotropy where axes were asked for, else all their jobs."""
+    return np.isfinite(runs.volumes.mae) if runs.mae_axes else np.asarray(runs.volumes.status == "ok")
+
+
+def _prepared(decks: Mapping[str, Any]) -> str:
+    jobs = f" ({n:,} jobs)" if (n := int(decks.get("n_jobs", 0))) else ""
+    return (
+        f"Input files of density functional calculations of {decks.get('n_volumes', 0):,} volumes{jobs} were written "
+        f"for {_program(str(decks.get('code', '')), decks, [])}; no result of them is part of this."
+    )
+
+
+def _program(code: str, decks: Mapping[str, Any], details: list[str]) -> str:
+    """Program, functional and what is known of the numerics."""
+    text = {
+        "espresso": "Quantum ESPRESSO [Giannozzi2009,Giannozzi2017]", "vasp": "VASP [Kresse1996,Kresse1999]",
+    }.get(code, code)  # fmt: skip
+    tags = protocol_tags(decks)
+    if tags.get("functional", "PBE" if code == "vasp" else None) == "PBE":
+        text += " and the PBE functional [Perdew1996]"
+    known = ", ".join([*_numerical(tags), *details])
+    return f"{text} ({known})" if known else text
 
 
 def _numerical(tags: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ What the sections say lives in the modules named after them; the looks live in t
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -135,7 +136,7 @@ def _render(
         sections=_sections(atoms, tomography, order, runs, comparison, inputs, chapters),
         viewer=viewer_data(atoms, order, runs) if viewed and atoms is not None else None, methods=text,
         chapters=[(chapter, _provenance(chapter), _settings(chapter)) for chapter in chapters],
-        commands=[str(c.provenance["command"]) for c in chapters if c.provenance.get("command")],
+        commands=_commands(chapters, runs),
         library=_library() if viewed else "",
     )  # fmt: skip
 
@@ -187,13 +188,34 @@ def _provenance(chapter: Chapter) -> tuple[tuple[str, str], ...]:
         ("command", str(known.get("command", ""))),
         ("time", str(known.get("time", ""))),
         ("took", f"{float(known['seconds']):,.1f} s" if "seconds" in known else ""),
-        ("peak memory", f"{float(known['peak_memory_mb']):,.0f} MB" if "peak_memory_mb" in known else ""),
+        ("peak memory of process", f"{float(known['peak_memory_mb']):,.0f} MB" if "peak_memory_mb" in known else ""),
         ("seed", str(known.get("seed", ""))),
         ("machine", _flat(known.get("machine", ""))),
         ("versions", _flat(known.get("versions", ""))),
         *((f"input {k}", _source(entry)) for k, entry in enumerate(known.get("inputs", ()), start=1)),
     ]
     return tuple((name, value) for name, value in rows if value)
+
+
+def _commands(chapters: tuple[Chapter, ...], runs: RunTable | None) -> list[str]:
+    """What to type to do it all again: every folder of decks, and the calculations before they were collected."""
+    found: list[str] = []
+    for chapter in chapters:
+        known = chapter.provenance
+        found += [str(decks["command"]) for decks in known.get("sets", ()) if decks.get("command")]
+        if "command" not in known:
+            continue
+        if chapter.verb == "collect" and runs is not None and (runs.jobs.counted_as != "missing").any():
+            found.append(shlex.join(["aet2dft", "run", _folder(str(known["command"]), known.get("manifest", {}))]))
+        found.append(str(known["command"]))
+    return list(dict.fromkeys(found))
+
+
+def _folder(command: str, manifest: Mapping[str, Any]) -> str:
+    """Folder of decks as the command that collected them names it, else its whole path."""
+    whole = str(manifest.get("directory", ""))
+    words = shlex.split(command)[2:]
+    return next((word for word in words if Path(word).parts and Path(whole).match(word)), whole)
 
 
 def _flat(value: Any) -> str:

@@ -26,11 +26,11 @@ class Residuals:
     noise: NDArray[np.float64]
     """(n,): that noise alone gives."""
     measured: NDArray[np.float32]
-    """(3, nx, ny): the best, median and worst image, as they were fitted."""
+    """(3, nx, ny): the best, median and worst image, as they were fitted, without their backgrounds."""
     calculated: NDArray[np.float32]
     """(3, nx, ny): those of the model."""
     held_out: NDArray[np.intp] | None = None
-    """(m,): images that were not fitted."""
+    """(m,): images that were not fitted until the last steps."""
 
     @property
     def is_of_the_fit(self) -> bool:

@@ -112,6 +112,9 @@ def _pictures_of_atoms(atoms: Atoms, order: Order) -> list[Picture]:
 
     fit, strain = order.lattices[0], order.strain
     rms = ", ".join(number(100 * v, 1) for v in fit.rms_displacement[:3])
+    shades = " Look for places that the lattice leaves empty."
+    if order.chemical is not None:
+        shades = " The background is light where order is high. Look for boundaries that run along dark bands."
     return [
         picture(
             plot_lattice_slices(atoms, order),
@@ -119,8 +122,7 @@ def _pictures_of_atoms(atoms: Atoms, order: Order) -> list[Picture]:
             alt="Atomic layers normal to one lattice axis, atoms colored by species, grain boundaries as lines.",
             caption=(
                 f"Atomic layers normal to [001], atoms on their sites ({fit.n_indexed:,} of {len(atoms):,} atoms are "
-                "on this lattice); the background is light where order is high. Look for boundaries that run along "
-                "dark bands."
+                f"on this lattice).{shades}"
             ),
         ),
         picture(

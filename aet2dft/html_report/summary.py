@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 
 from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.html_report.edit_section import counted
 from aet2dft.html_report.parts import Tile, number, percent
 from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
 from aet2dft.recon.metrics import format_r
@@ -85,12 +86,18 @@ def tiles(
     tomography: Tomography = NO_IMAGES,
 ) -> tuple[Tile, ...]:
     """The six most telling numbers that there are; of those of the images two, where the order is known."""
-    found = [] if atoms is None else [Tile(label="Atoms", value=f"{len(atoms):,}", detail=composition(atoms))]
+    found = [] if atoms is None else [_atoms_tile(atoms, tomography)]
     found += _result_tiles(runs, comparison)
     found += _image_tiles(tomography, atoms)[: N_TILES if order is None else 2]
     if order is not None:
         found += _order_tiles(order, atoms)
     return tuple(found[:N_TILES])
+
+
+def _atoms_tile(atoms: Atoms, tomography: Tomography) -> Tile:
+    log = tomography.corrections
+    by_hand = f"; by hand: {counted(log)}" if log is not None and log.changes else ""
+    return Tile(label="Atoms", value=f"{len(atoms):,}", detail=f"{composition(atoms)}{by_hand}")
 
 
 def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
@@ -113,7 +120,8 @@ def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
         found.append(Tile(label="Standard error", value=_pm(float(np.median(sigma))), detail=detail))
     if tomography.classification is not None:
         result = tomography.classification
-        detail = f"mean; {result.n_rejected:,} candidates are no atoms"
+        rest = f"{result.n_rejected:,} candidates are no atoms" if result.n_rejected else "if all candidates are atoms"
+        detail = f"mean; {rest}"
         found.append(Tile(label="Confidence", value=percent(result.mean_confidence, 2), detail=detail))
     if (series := tomography.series) is not None:
         size = " × ".join(map(str, series.projections.shape[1:]))
@@ -126,9 +134,8 @@ def _result_tiles(runs: RunTable | None, comparison: Comparison | None) -> list[
     found = []
     if runs is not None and np.isfinite(runs.volumes.mae).any():
         mae = runs.volumes.mae[np.isfinite(runs.volumes.mae)]
-        error = f" ± {number(float(mae.std(ddof=1)) / mae.size**0.5)}" if mae.size > 1 else ""
-        spread = f"range {number(mae.min())} to {number(mae.max())}, n = {mae.size:,}"
-        found.append(Tile(label="Mean MAE", value=f"{number(mae.mean())}{error} meV/atom", detail=spread))
+        spread = f"of {runs.volumes.mae_count}, {number(mae.min())} to {number(mae.max())}"  # they overlap: no error
+        found.append(Tile(label="Mean MAE", value=f"{number(mae.mean())} meV/atom", detail=spread))
     if runs is not None:
         total = sum(runs.counts.values())
         found.append(
@@ -159,7 +166,9 @@ def _order_tiles(order: Order, atoms: Atoms | None) -> list[Tile]:
             detail="3D rms from the best-fit triclinic cell",
         )
     )
-    found.append(Tile(label="Strain", value=f"{percent(rms, 2)} rms", detail=f"noise floor {percent(floor, 2)}"))
+    digits = 2 if floor >= 1e-4 else 4
+    detail = f"noise floor {percent(floor, digits)}"
+    found.append(Tile(label="Strain", value=f"{percent(rms, digits)} rms", detail=detail))
     for pair in order.warren_cowley[:1]:
         full = f"{number(float(pair.full_shells[0]), 3)} ± {number(float(pair.full_sigma[0]), 3)}"
         detail = f"{pair.other} around {pair.center}; complete shells {full}"

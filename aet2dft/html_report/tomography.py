@@ -10,9 +10,11 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aet2dft.html_report.atom_sections import classify_section, refine_section, trace_section, verify_section
+from aet2dft.html_report.edit_section import edit_section
 from aet2dft.html_report.parts import Section
 from aet2dft.html_report.volume_section import reconstruct_section
 from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.edits import EditLog
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.conventions import ConventionCheck
@@ -46,10 +48,24 @@ class Tomography:
     """Atoms as `refine` left them."""
     refinement: Refinement | None = None
     """Of `refine`."""
+    corrections: EditLog | None = None
+    """Of `edit`."""
+    corrected_after_fit: bool = False
+    """Whether atoms were corrected by hand after `refine`, so that its R factors are not those of the last atoms."""
     found: Atoms | None = None
     """Atoms that `verify` compared with the reference."""
     verification: Verification | None = None
     """Of `verify`."""
+
+    @property
+    def corrected_r_factors(self) -> tuple[float | None, float | None]:
+        """R factors of the refined atoms before and after they were corrected; None where there is none."""
+        if self.refinement is None or not self.corrected_after_fit:
+            return None, None
+        seen = self.verification
+        # images with multiple scattering have another R factor
+        known = seen is not None and seen.method in ("truth", "linear") and np.isfinite(seen.r_factor)
+        return self.refinement.r_factor_after, seen.r_factor if seen is not None and known else None
 
     @property
     def min_distance(self) -> float | None:
@@ -80,6 +96,8 @@ def tomography_sections(
         found["classify"] = classify_section(t.classified, t.classification, warned.get("classify", ()))
     if t.refined is not None and t.refinement is not None:
         found["refine"] = refine_section(t.series, t.refined, t.refinement, warned.get("refine", ()))
+    if t.corrections is not None:
+        found["edit"] = edit_section(t.corrections, t.corrected_r_factors, warned.get("edit", ()))
     if t.verification is not None:
         found["verify"] = verify_section(t.found, t.verification, warned.get("verify", ()))
     return found
@@ -90,7 +108,7 @@ class Fit:
     """How well the last model of a project, a volume or its atoms, explains the images."""
 
     model: str
-    """What was compared: ``volume`` or ``atoms``."""
+    """What was compared: ``volume``, ``atoms``, ``corrected atoms`` or ``atoms before the corrections``."""
     r_factor: float
     """R factor of the images."""
     r_free: float | None
@@ -100,14 +118,23 @@ class Fit:
 
 
 def last_fit(tomography: Tomography) -> Fit | None:
-    """R factors of the atoms where they were refined, else of the volume; None without images."""
+    """R factors of the atoms where they were refined, else of the volume; None without images.
+
+    Of atoms that were corrected by hand after that, only `verify` knows it, and nobody that of left-out images.
+    """
     series, refined, volume = tomography.series, tomography.refinement, tomography.reconstruction
     if series is None:
         return None
     if refined is not None:
         free = refined.r_free if np.isfinite(refined.r_free) else None
         noise = noise_r_factor(series.projections, refined.background)
-        return Fit(model="atoms", r_factor=refined.r_factor_after, r_free=free, noise=noise)
+        if not tomography.corrected_after_fit:
+            return Fit(model="atoms", r_factor=refined.r_factor_after, r_free=free, noise=noise)
+        _, after = tomography.corrected_r_factors
+        if after is not None:
+            return Fit(model="corrected atoms", r_factor=after, r_free=None, noise=noise)
+        model = "atoms before the corrections"
+        return Fit(model=model, r_factor=refined.r_factor_after, r_free=None, noise=noise)
     if volume is None:
         return None
     noise = noise_r_factor(series.projections, volume.background)

@@ -34,13 +34,14 @@ def plot_anisotropy(runs: RunTable, *, sigma: float | None = None, ax: Axes | No
     Notes
     -----
     As Fig. 4b of Yang et al., Nature 542, 75 (2017): positive where [001] is the easier axis. The line is an ordinary
-    least-squares fit.
+    least-squares fit to the volumes that are no copies of others.
     """
     ax = style.single(ax, width=style.COLUMN, height=2.7)
     x, y = runs.volumes.order_difference, runs.volumes.mae
     keep = np.isfinite(x) & np.isfinite(y)
     if not keep.any():
         return style.no_data(ax, "no volume with a MAE and an order parameter")
+    own = keep & runs.volumes.is_independent
     x, y = x[keep], y[keep]
     ax.axhline(0.0, color=style.MUTED, linewidth=0.8)
     ax.axvline(0.0, color=style.MUTED, linewidth=0.8)
@@ -57,12 +58,19 @@ def plot_anisotropy(runs: RunTable, *, sigma: float | None = None, ax: Axes | No
         markeredgewidth=0,
         rasterized=many,
     )
-    text = [f"n = {len(x):,}{f', k-mesh {runs.k_mesh}' if runs.k_mesh else ''}"]
-    if len(np.unique(np.round(x, 9))) >= MIN_REGRESSION:
-        text.append(_regression(ax, x, y))
+    copies = f" ({own.sum():,} different)" if own.sum() < len(x) else ""
+    text = [f"n = {len(x):,}{copies}{f', k-mesh {runs.k_mesh}' if runs.k_mesh else ''}"]
+    if has_line(runs):
+        text.append(_regression(ax, runs.volumes.order_difference[own], runs.volumes.mae[own]))
     ax.set_title("\n".join(text), fontsize=6.5)
     ax.set(xlabel="difference of L1$_0$ order |η$_z$| − |η$_x$|", ylabel=f"{mae_label(runs)} (meV/atom)")
     return ax
+
+
+def has_line(runs: RunTable) -> bool:
+    """Whether volumes of enough different order have a MAE for a straight line."""
+    order = runs.volumes.order_difference[runs.volumes.is_independent]
+    return len(np.unique(np.round(order[np.isfinite(order)], 9))) >= MIN_REGRESSION
 
 
 def mae_label(runs: RunTable) -> str:
@@ -82,7 +90,7 @@ def _regression(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> str
 
 @style.styled
 def plot_anisotropy_map(runs: RunTable, *, ax: Panels | None = None) -> Panels:
-    """MAE of sliding volumes at their centers, in three slices through the middle of the grid.
+    """MAE of sliding volumes at their centers, in the slice normal to each axis that most of them lie in.
 
     Parameters
     ----------
@@ -99,25 +107,33 @@ def plot_anisotropy_map(runs: RunTable, *, ax: Panels | None = None) -> Panels:
         return axes
     grid, _, first = on_grid(runs.volumes.center_site, runs.volumes.mae)
     limit = style.symmetric_limit(grid, percentile=100.0)
-    middle = [length // 2 for length in grid.shape]
     for normal, panel in zip((2, 1, 0), axes.ravel(), strict=True):
-        _map_slice(panel, np.take(grid, middle[normal], axis=normal), first, normal, middle[normal], limit)
+        at = _fullest(grid, normal)
+        _map_slice(panel, np.take(grid, at, axis=normal), first, normal, at, limit)
     style.colorbar(list(axes.ravel()), f"{mae_label(runs)} (meV/atom)", Normalize(-limit, limit), style.DIVERGING)
     return axes
 
 
+def _fullest(grid: NDArray[np.float64], normal: int) -> int:
+    """Index of the slice with most values, of those the one nearest to the middle."""
+    others = tuple(k for k in range(3) if k != normal)
+    n_values = np.isfinite(grid).sum(axis=others)
+    from_middle = np.abs(np.arange(len(n_values)) - len(n_values) // 2)
+    return int(np.lexsort((from_middle, -n_values))[0])
+
+
 def _map_slice(
-    ax: Axes, values: NDArray[np.float64], first: NDArray[np.float64], normal: int, middle: int, limit: float
+    ax: Axes, values: NDArray[np.float64], first: NDArray[np.float64], normal: int, at: int, limit: float
 ) -> None:
     across, up = (k for k in range(3) if k != normal)
     low = first[[across, up]] - 0.5
     extent = (low[0], low[0] + values.shape[0], low[1], low[1] + values.shape[1])
-    ax.set_facecolor(f"{style.MUTED}30")  # where there is no volume
+    ax.set_facecolor(f"{style.MUTED}70")  # where there is no volume
     ax.imshow(values.T, origin="lower", extent=extent, cmap=style.DIVERGING, vmin=-limit, vmax=limit, aspect="equal")
     ax.set(xlabel=f"{'xyz'[across]}′ (half cells)", ylabel=f"{'xyz'[up]}′ (half cells)")
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.set_title(f"{'xyz'[normal]}′ = {first[normal] + middle:g} half cells")
+    ax.set_title(f"{'xyz'[normal]}′ = {first[normal] + at:g} half cells".replace("-", "−"))
 
 
 @style.styled

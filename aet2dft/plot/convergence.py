@@ -40,7 +40,7 @@ def plot_convergence(result: Reconstruction, *, ax: Axes | None = None) -> Axes:
     if result.trial is not None:
         ax.plot(
             result.trial.iteration, result.trial.r_free, "o-", color=FREE_COLOR, markersize=3, linewidth=0.8,
-            label=f"R factor of {len(result.trial.held_out)} left-out images",
+            label=f"R factor of {(n := len(result.trial.held_out))} left-out image{'s' * (n > 1)}",
         )  # fmt: skip
     ax.axvline(result.iterations, ymax=0.7, color=style.INK, linestyle="--", linewidth=0.8)
     ax.plot([result.iterations], [result.r_factor], "D", color=style.INK, markersize=4, label="R factor of the volume")
@@ -70,12 +70,12 @@ def plot_refinement(result: Refinement, *, ax: Axes | None = None) -> Axes:
         label = f"{len(result.held_out)} held-out images"
         ax.plot(steps, r_free, "o-", color=FREE_COLOR, markersize=3, label=label)
     for start in np.flatnonzero(np.diff(rounds)) + 0.5:
-        ax.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=":")
+        ax.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=":", zorder=0)
     ax.set(xlabel="step (dotted: atoms dropped and added)", ylabel="R factor")
     ax.set_title(f"R {format_r(result.r_factor_before)} → {format_r(result.r_factor_after)}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(y=0.25)
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper right", frameon=True, facecolor=style.PAPER, edgecolor="none", framealpha=1.0)
     return ax
 
 
@@ -93,15 +93,14 @@ def plot_fsc(shells: ShellCorrelation, *, ax: Axes | None = None) -> Axes:
     ax = style.single(ax)
     ax.axhline(0.0, color=style.MUTED, linewidth=0.6)
     ax.plot(shells.frequency, shells.correlation, color=FITTED_COLOR)
+    said = []
     for level in SHELL_THRESHOLDS:
         crossed = shells.falls_below(level)
-        text = f"{level:g}: {'' if crossed else 'beyond '}{shells.resolution(level):.2f} Å"
+        said.append(f"{level:g}: {'' if crossed else 'beyond '}{shells.resolution(level):.2f} Å")
         ax.axhline(level, color=style.INK, linewidth=0.7, linestyle="--")
-        ax.text(
-            0.02, level + 0.015, text, transform=ax.get_yaxis_transform(), fontsize=7, va="bottom", bbox=style.PLATE
-        )
         if crossed:
             ax.plot([1.0 / shells.resolution(level)], [level], "o", color=FREE_COLOR, markersize=4)
+    ax.set_title(", ".join(said))
     ax.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier shell correlation")
     ax.set(xlim=(0.0, float(shells.frequency[-1])), ylim=(min(-0.05, float(shells.correlation.min()) - 0.02), 1.05))
     return ax

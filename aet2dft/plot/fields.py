@@ -255,7 +255,12 @@ def _strain_histogram(
     if np.isfinite(floor):
         ax.axvspan(-floor, floor, color=style.MUTED, alpha=0.25, linewidth=0, label="noise of the positions")
         ax.annotate(
-            f"noise\n± {floor:.2f} %", (0.97, 0.93), xycoords="axes fraction", ha="right", va="top", fontsize=6.5
+            f"noise\n± {floor:.2f} %" if floor >= 0.005 else f"noise\n± {floor:.1g} %",
+            (0.97, 0.93),
+            xycoords="axes fraction",
+            ha="right",
+            va="top",
+            fontsize=6.5,
         )
     ax.axvline(0.0, color=style.MUTED, linewidth=0.8)
     ax.set(xlim=(edges[0], edges[-1]))

@@ -181,7 +181,7 @@ def _finish(axes: Panels, atoms: Atoms, axis: int, half_cell: float, *, shaded: 
     if not len(axes):
         return
     first = axes[0]
-    style.scale_bar(first, unit=half_cell)
+    style.scale_bar(axes[-1], unit=half_cell)  # no title of another layer stands below the last one
     for name, direction in zip([k for k in range(3) if k != axis], ((1, 0), (0, 1)), strict=True):
         _arrow(first, direction, ("[100]", "[010]", "[001]")[name])
     species = style.species_of(atoms)

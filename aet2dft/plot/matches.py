@@ -58,7 +58,8 @@ def plot_intensity_histogram(atoms: Atoms, result: Classification, *, ax: Axes |
     ax.set(xlabel=f"{what.get(result.method, result.method)} (arbitrary units)", ylabel="candidates")
     error = 1e2 * (1.0 - result.mean_confidence)
     share = f"{error:.2f}" if error >= 0.005 else "under 0.01"
-    ax.set_title(f"{len(atoms):,} atoms, {result.n_rejected:,} are none; {share} % misassigned, as estimated")
+    estimated = "as estimated" if result.n_rejected else "if all of them are atoms"
+    ax.set_title(f"{len(atoms):,} atoms, {result.n_rejected:,} are none; {share} % misassigned, {estimated}")
     ax.set_ylim(top=1.25 * ax.get_ylim()[1])
     ax.legend(loc="upper right", ncols=2)
     return ax

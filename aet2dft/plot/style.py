@@ -48,6 +48,7 @@ SPECIES_COLORS = {
 }
 GRAIN_COLORS = (
     BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, YELLOW, "#5B3F95", "#7A4A1E", "#94C11F", "#B22A5B", "#1F7A7A",
+    "#F2A99A", "#0B2E59", "#B9A5E2", "#6B7A10", "#C9A66B", "#8FD6B4", "#5C0A1E", "#2FC6D6",
 )  # fmt: skip
 """Grains in a fixed order, repeated after the last."""
 PHASE_MARKERS = {"A1": "D", "L10": "s", "L12": "o"}

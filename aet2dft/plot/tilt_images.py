@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
-from aet2dft.recon.atoms.concerns import BAD_IMAGE
+from aet2dft.recon.atoms.concerns import bad_image_limit
 from aet2dft.recon.metrics import format_r
 
 _MAGNIFIED = 4
@@ -49,13 +49,13 @@ def plot_image_residuals(
     noise : ndarray, shape (n,), optional
         R factor that noise alone gives (`aet2dft.recon.images.noise.noise_r_factor`).
     held_out : ndarray, shape (m,), optional
-        Images that were not fitted.
+        Images that were not fitted until the last steps.
     ax : array of 10 Axes, optional
         Where to draw: R factors, then the images row by row; default: a new figure.
 
     Notes
     -----
-    Images above 1.5 times the median R factor are flagged: zone axes, drift, wrong angles.
+    Images above 1.5 times the median R factor, and above 0.05, are flagged: zone axes, drift, wrong angles.
     """
     if ax is None:
         figure = style.new_figure(style.PAGE, 4.2)
@@ -99,26 +99,26 @@ def plot_r_factors(
     noise : ndarray, shape (n,), optional
         R factor that noise alone gives (`aet2dft.recon.images.noise.noise_r_factor`).
     held_out : ndarray, shape (m,), optional
-        Images that were not fitted.
+        Images that were not fitted until the last steps.
     ax : Axes, optional
         Where to draw; default: a new figure.
 
     Notes
     -----
-    Images above 1.5 times the median R factor are flagged: zone axes, drift, wrong angles.
+    Images above 1.5 times the median R factor, and above 0.05, are flagged: zone axes, drift, wrong angles.
     """
     ax = style.single(ax)
     order = np.argsort(tilt_angles, kind="stable")
-    bad = r_factor > BAD_IMAGE * np.median(r_factor)
+    limit = bad_image_limit(r_factor)
+    bad = r_factor > limit
     ax.plot(tilt_angles[order], r_factor[order], "-", color=style.MUTED, linewidth=0.6)
     ax.plot(tilt_angles[~bad], r_factor[~bad], "o", color=style.BLUE, markersize=3, label="image")
     if bad.any():
-        label = f"above {BAD_IMAGE:g} × median"
-        ax.plot(tilt_angles[bad], r_factor[bad], "X", color=style.VERMILION, markersize=5, label=label)
+        ax.plot(tilt_angles[bad], r_factor[bad], "X", color=style.VERMILION, markersize=5, label=f"above {limit:.2g}")
     if held_out is not None and held_out.size:
         ax.plot(
             tilt_angles[held_out], r_factor[held_out], "o", markerfacecolor="none", markeredgecolor=style.ORANGE,
-            markersize=7, label="held out",
+            markersize=7, label="held out before",
         )  # fmt: skip
     if noise is not None:
         ax.plot(tilt_angles[order], noise[order], "--", color=style.INK, linewidth=0.8, label="noise alone, about")

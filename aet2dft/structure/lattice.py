@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aet2dft.atoms import require
+from aet2dft.atoms import neighbor_distances, require
 from aet2dft.errors import InputError
 from aet2dft.structure.marching import affine_fit, march, nearest_neighbor_distance
 
@@ -197,9 +197,11 @@ def _finish(
     """Order the lattices by size, put each into its canonical frame, fit and judge it."""
     found = int((lattice > 0).sum())
     if found < MIN_INDEXED * len(points):
+        median = float(np.median(neighbor_distances(atoms)[0]))
         raise InputError(
-            f"the lattice is not fcc: only {found} of {len(points)} atoms find a site (nearest-neighbor distance "
-            f"{spacing:.3f} Å); this step is for fcc crystals and their ordered phases"
+            f"the lattice is not fcc: only {found} of {len(points)} atoms find a site (pair distances peak at "
+            f"{spacing:.3f} Å, the median of nearest neighbors is {median:.3f} Å); this step is for fcc crystals and "
+            "their ordered phases"
         )
     sizes = np.bincount(lattice)[1:]
     rank = np.empty(len(sizes) + 1, dtype=np.int32)

@@ -212,6 +212,18 @@ def test_an_element_without_a_pseudopotential_is_named(tmp_path):
     assert not (tmp_path / "decks").exists()
 
 
+def test_candidates_without_species_are_sent_to_classify_by_every_verb(tmp_path):
+    atoms, project = small(), tmp_path / "run.h5"
+    atoms.numbers[:] = 0
+    atoms.arrays["intensity"] = np.ones(len(atoms))
+    store.save(project, "trace", {"atoms": atoms}, {"with_volume": False, "inputs": []})
+    advice = f"{len(atoms)} atoms have no element; run `aet2dft classify` with e.g. --species Fe,Pt"
+    assert advice in done("info", project)["problems"]
+    assert advice in done("order", project, "--surrogates", 0)["warnings"]
+    assert refused("inputs", project, "--around", "center", *INPUTS, "-o", tmp_path / "decks") == advice
+    assert not (tmp_path / "decks").exists()
+
+
 # outputs of jobs -------------------------------------------------------------------------------------
 
 

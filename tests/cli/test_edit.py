@@ -77,8 +77,14 @@ def test_a_wrong_line_changes_nothing_and_is_named(traced):
 
 
 def test_a_dry_run_checks_the_lines_and_writes_nothing(traced):
+    far = edits(traced, "remove,5", "add,,90,90,90,Fe")
+    said = done("edit", traced, "--apply", far, "--dry-run", "--overwrite")
+    assert said["remove"] == 1
+    assert said["warnings"] == ["1 atoms end farther than 6 Å from all others: lines 3"]
+    done("edit", traced, "--overwrite")
     before = traced.read_bytes()
-    assert done("edit", traced, "--apply", edits(traced, "remove,5"), "--dry-run")["remove"] == 1
+    assert "--overwrite" in refused("edit", traced, "--apply", far, "--dry-run")
+    done("edit", traced, "--apply", far, "--dry-run", "--overwrite")
     assert traced.read_bytes() == before
 
 

@@ -3,6 +3,7 @@
 Truth: the contract of the command line (docs/conventions.md, docs/verbs), written here by hand.
 """
 
+import gzip
 import json
 import os
 import re
@@ -15,13 +16,16 @@ import numpy as np
 import pytest
 from ase import Atoms
 from commands import ALWAYS, aet2dft, done, files, process, refused
+from numba import njit
 from small_particle import BOX, write_xyz
 
 from aet2dft import store
+from aet2dft.cli.compiling import said_while_compiling
 from aet2dft.cli.process import _judged
 from aet2dft.structure.chemical_order import Order
 
 INPUTS = ("--box", BOX, "--limit", 1)
+PSEUDO = Path(store.__file__).parent / "data" / "pseudo"
 
 
 def stored_settings(project, verb="order"):
@@ -186,7 +190,9 @@ def test_another_deck_folder_does_not_take_collected_results_away(collected, tmp
     answer = done("inputs", collected, *INPUTS, "-o", tmp_path / "more")
     assert not any("gone" in text for text in answer["warnings"])
     assert set(store.groups(collected)) == {"order", "inputs", "collect"}
-    assert len(store.load_json(collected, "inputs")["sets"]) == 2
+    sets = store.load_json(collected, "inputs")["sets"]
+    assert len(sets) == 2
+    assert f"-o {tmp_path / 'more'}" in sets[1]["command"]
 
 
 def test_decks_written_anew_take_their_collected_results_away(project, decks, tmp_path):
@@ -242,6 +248,19 @@ def test_resume_leaves_decks_that_are_written_and_computes_others(project, tmp_p
     assert "--overwrite" in refused("inputs", project, *INPUTS, "-o", folder, "--resume")
 
 
+def test_resume_leaves_decks_of_the_same_pseudopotentials_wherever_they_are(project, tmp_path):
+    own, moved, decks = tmp_path / "own", tmp_path / "moved", tmp_path / "new"
+    shutil.copytree(PSEUDO, own)
+    done("inputs", project, *INPUTS, "-o", decks, "--pseudo-dir", own)
+    assert "--overwrite" in refused("inputs", project, *INPUTS, "-o", decks, "--dry-run")
+    own.rename(moved)
+    again = done("inputs", project, *INPUTS, "-o", decks, "--resume", "--pseudo-dir", moved)
+    assert any("--resume leaves them" in text for text in again["warnings"])
+    for packed in moved.glob("*.UPF.gz"):
+        packed.write_bytes(gzip.compress(gzip.decompress(packed.read_bytes()) + b"\n"))
+    assert "--overwrite" in refused("inputs", project, *INPUTS, "-o", decks, "--resume", "--pseudo-dir", moved)
+
+
 def test_a_dry_run_writes_nothing_and_predicts(model, project, collected, decks, tmp_path):
     before = files(tmp_path)
     ordered = done("order", model, "-o", tmp_path / "new.h5", "--dry-run")
@@ -254,8 +273,18 @@ def test_a_dry_run_writes_nothing_and_predicts(model, project, collected, decks,
     assert done("compare", model, model, "-o", tmp_path / "new.h5", "--dry-run")["rmsd"] == 0
     assert done("export", collected, tmp_path / "new.xyz", "--dry-run")["files"] == []
     assert done("report", collected, "-o", tmp_path / "new.html", "--dry-run")["status"] == "dry_run"
-    assert done("demo", tmp_path / "demo", "--dry-run")["predicted_minutes"] > 0
+    assert 1 < done("demo", tmp_path / "demo", "--dry-run")["predicted_minutes"] < 20
+    assert "jobs for espresso (mae) would go to" in aet2dft("inputs", project, *INPUTS, "-o", "w", "--dry-run").out
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_compiling_is_said_once_and_only_where_something_is_compiled(quiet, capsys):
+    first, second = njit(lambda x: x + 1), njit(lambda x: x + 2)
+    for n_said in (int(not quiet), 0):  # what is compiled stays so
+        with said_while_compiling(quiet=quiet):
+            assert first(1) + second(1) == 5
+        assert capsys.readouterr().err.count("are compiled") == n_said
 
 
 # processes -------------------------------------------------------------------------------------------

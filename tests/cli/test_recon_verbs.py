@@ -3,6 +3,9 @@
 Truth: a piece of the measured particle and its simulated images.
 """
 
+import os
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -293,6 +296,10 @@ def test_atoms_of_a_file_need_images_and_those_of_a_project_have_theirs(chain, f
         (("refine", "--pixel-size", 3), "--pixel-size says"),
         (("refine", "--variable", "x"), "--variable says"),
         (("verify", "--species", "1=Fe"), "--species says"),
+        (("order", "--species", "1=Fe,2=Pt", "--voxel-size", 0.3, "--overwrite"), "--species, --voxel-size say"),
+        (("info", "--variable", "x"), "--variable says"),
+        (("inputs", "--species", "1=Fe", "-o", "decks"), "--species says"),
+        (("order", "types.mat"), "leave out types.mat"),
     ],
 )
 def test_what_says_how_a_file_is_read_is_refused_beside_a_project(chain, words, named):
@@ -341,11 +348,33 @@ def test_a_dry_run_writes_nothing(folder, chain, tmp_path):
     before = chain[0].read_bytes()
     assert done("reconstruct", *images(folder), "-o", tmp_path / "new.h5", "--dry-run")["status"] == "dry_run"
     for verb in ("trace", "classify"):
-        assert done(verb, chain[0], "--dry-run")["status"] == "dry_run"
+        assert done(verb, chain[0], "--dry-run", "--overwrite")["status"] == "dry_run"
     for verb in ("refine", "verify"):
-        assert 0 < done(verb, chain[0], "--dry-run")["predicted_seconds"] < 300
+        assert 0 < done(verb, chain[0], "--dry-run", "--overwrite")["predicted_seconds"] < 300
     assert not (tmp_path / "new.h5").exists()
     assert chain[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", CHAIN)
+def test_a_dry_run_is_refused_where_the_run_would_be(verb, chain):
+    assert f"holds a result of `{verb}` already" in refused(verb, chain[0], "--dry-run")
+
+
+def test_a_result_of_the_same_files_under_other_names_is_left_with_resume(folder, tmp_path, monkeypatch):
+    def again(carry_out, stack, angles):
+        quick = ("--iterations", 2, "--held-out", 0, "--no-halves", "--no-check-conventions", "--resume")
+        return carry_out("reconstruct", stack, "--angles", angles, "--pixel-size", PIXEL, *quick, "-o", "run.h5")
+
+    stack, angles = folder / "images.npy", folder / "angles.txt"
+    monkeypatch.chdir(tmp_path)
+    again(done, stack, angles)
+    before = Path("run.h5").read_bytes()
+    shutil.copy(angles, "copy.txt")
+    for name in ("copy.txt", os.path.relpath(angles)):
+        assert any("--resume leaves it" in text for text in again(done, os.path.relpath(stack), name)["warnings"])
+    np.savetxt("copy.txt", TILTS + 1.0)
+    assert "--overwrite" in again(refused, stack, "copy.txt")
+    assert Path("run.h5").read_bytes() == before
 
 
 def test_settings_come_from_a_table_of_their_verb(folder, tmp_path):

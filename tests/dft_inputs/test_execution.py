@@ -69,8 +69,22 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(decks, fake):
     assert [outcome.job for outcome in report.jobs] == [f"v00000/{step}" for step in STEPS]
     assert sorted(path for path in decks.rglob("*")) == before
     assert not fake.log
+    assert (report.forecast.n_jobs, report.forecast.n_atoms, report.forecast.memory_mb) == (3, 2, 100.0)
+    assert report.forecast.seconds is None
     missing = run(decks, RunSettings(command="no_such_program"), dry_run=True)
     assert "no_such_program" in missing.warnings[0]
+
+
+def test_a_dry_run_tells_the_time_once_jobs_of_every_step_have_ended(tmp_path, fake):
+    decks = deck_folder(tmp_path / "decks", 3)
+    for step in STEPS:
+        fake.behaves("error", *(f"v0000{volume}/{step}" for volume in (1, 2)))
+    run(decks, SETTINGS)
+    manifest = Manifest.read(decks)
+    taken = [assess(decks, manifest.content, job).wall_seconds for job in manifest.jobs[:3]]
+    for settings in (SETTINGS, TWO):
+        told = run(decks, settings, dry_run=True).forecast
+        assert (told.n_jobs, told.seconds) == (6, pytest.approx(2 * sum(taken) / settings.workers))
 
 
 def test_done_jobs_are_not_repeated_and_need_no_code(decks, fake, monkeypatch):

@@ -3,6 +3,7 @@
 Truth: energies and moments that were put into outputs made from real runs of pw.x.
 """
 
+import re
 import shutil
 
 import numpy as np
@@ -81,6 +82,8 @@ def test_equal_volumes_share_energies_and_each_atom_gets_its_moment(tmp_path):
     assert np.allclose(runs.volumes.mae, 1.0, atol=1e-9)
     shared = [row for row in manifest.volumes if row["same_as"]]
     assert (runs.volumes.same_as != "").sum() == len(shared) > 10
+    assert all(re.fullmatch(r"(Fe\d)?(Pt\d)?", formula) for formula in runs.volumes.composition)
+    assert runs.volumes.is_independent.sum() == np.isfinite(runs.volumes.mae).sum() - len(shared)
     rows = {}
     for job, site_id, moment in zip(runs.moments.job, runs.moments.site_id, runs.moments.moment, strict=True):
         rows.setdefault(str(job).partition("/")[0], []).append((int(site_id), float(moment[2])))

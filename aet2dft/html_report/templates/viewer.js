@@ -4,6 +4,7 @@
   const canvas = element("view-canvas");
   const n = VIEW.site.length;
   const missing = "#8c959f";
+  const small = 0.2; // atoms without a value hide nothing
   const background = () => getComputedStyle(document.documentElement).getPropertyValue("--card").trim();
   let viewer;
   try {
@@ -47,11 +48,13 @@
     element("view-position-value").textContent = cut.whole ? "" : `${cut.at.toFixed(1)} Å`;
     element("view-thickness-value").textContent = cut.whole ? "all" : `${(2 * cut.half).toFixed(1)} Å`;
     viewer.setStyle({}, {});
+    const shown = (a) => cut.whole || Math.abs(a[cut.letter] - cut.at) <= cut.half;
     species.names.forEach((name, kind) => {
-      viewer.setStyle(
-        { predicate: (a) => species.values[a.serial] === kind && (cut.whole || Math.abs(a[cut.letter] - cut.at) <= cut.half) },
-        { sphere: { radius: VIEW.radius[kind], colorfunc: (a) => shade(coloring, coloring.values[a.serial]) } },
-      );
+      for (const without of [false, true]) {
+        const here = (a) => species.values[a.serial] === kind && (coloring.values[a.serial] === null) === without && shown(a);
+        const radius = VIEW.radius[kind] * (without ? small : 1);
+        viewer.setStyle({ predicate: here }, { sphere: { radius, colorfunc: (a) => shade(coloring, coloring.values[a.serial]) } });
+      }
     });
     viewer.render();
   };
@@ -78,7 +81,7 @@
     bar.className = "bar";
     bar.style.background = `linear-gradient(to right, ${coloring.colors.join(",")})`;
     place.append(`${coloring.range[0].toFixed(digits)}`, bar, `${coloring.range[1].toFixed(digits)} ${coloring.unit}`);
-    if (coloring.values.includes(null)) place.append(swatch(missing), "no value");
+    if (coloring.values.includes(null)) place.append(swatch(missing), "no value, drawn small");
   };
   const describe = (i) => {
     const coloring = chosen();

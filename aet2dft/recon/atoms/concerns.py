@@ -14,7 +14,7 @@ from aet2dft.recon.tilt_series import TiltSeries
 Floats = NDArray[np.float64]
 Sentences = tuple[str, ...]
 
-BAD_IMAGE = 1.5
+_BAD_IMAGE = 1.5
 """An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
 _FINE_IMAGE = 0.05
 """R factor up to which an image fits well, whatever the others do."""
@@ -41,14 +41,19 @@ def near_pairs(atoms: Atoms, min_distance: float) -> Sentences:
     return (f"{said} nearer than {min_distance:g} Å ({what}): {listed}",)
 
 
+def bad_image_limit(per_image: Floats) -> float:
+    """R factor above which an image fits much worse than most (n,); where all is explained, none does."""
+    return float(max(_BAD_IMAGE * np.median(per_image), _FINE_IMAGE))
+
+
 def bad_images(per_image: Floats) -> Sentences:
     """Images that fit much worse than most, by their R factors (n,)."""
-    bad = np.flatnonzero(per_image > max(BAD_IMAGE * np.median(per_image), _FINE_IMAGE))
+    bad = np.flatnonzero(per_image > bad_image_limit(per_image))
     if not bad.size:
         return ()
     listed = _listed([str(k) for k in bad])
     said = "1 image fits" if bad.size == 1 else f"{bad.size} images fit"
-    return (f"{said} badly (R factor above {BAD_IMAGE} times the median): {listed}",)
+    return (f"{said} badly (R factor above {_BAD_IMAGE} times the median): {listed}",)
 
 
 def beyond_images(series: TiltSeries) -> Sentences:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -32,6 +32,7 @@ _ALONE = 3.0
 """Least distances of two atoms from which on an atom is far from all others."""
 _LONGEST = 1 << 26
 """Bytes; a longer file is no list of corrections made by hand."""
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,17 +280,23 @@ def _edit(path: Path, number: int, names: Sequence[str], cells: Sequence[str]) -
     if missing or more:
         problem = f"needs {', '.join(missing)}" if missing else f"takes no {', '.join(more)}"
         raise ParseError(path, f"{action} {problem}", line=number)
-    try:
-        site = int(given["site_id"]) if "site_id" in given else None
-        place = tuple(float(given[axis]) for axis in "xyz") if "x" in given else None
-    except ValueError as error:
-        raise ParseError(path, f"{error}; give whole numbers as site_id and Å as x, y, z", line=number) from error
+    site = _number(path, number, given, "site_id", int) if "site_id" in given else None
+    place = tuple(_number(path, number, given, axis, float) for axis in "xyz") if "x" in given else None
     if (place is not None and not all(map(math.isfinite, place))) or (site is not None and site < 1):
         raise ParseError(path, "a coordinate is not finite, or site_id is below 1", line=number)
     species = given.get("species")
     if species is not None and not known_symbol(species):
         raise ParseError(path, f"{species!r} is no chemical element", line=number)
     return Edit(line=number, action=action, site_id=site, position=_triple(place), species=species)
+
+
+def _number(path: Path, line: int, given: dict[str, str], name: str, kind: type[N]) -> N:
+    """A cell as a number."""
+    try:
+        return kind(given[name])
+    except ValueError as error:
+        wanted = "a whole number, the name of an atom" if kind is int else "a number, Å"
+        raise ParseError(path, f"{name} is {given[name]!r}; give {wanted}", line=line) from error
 
 
 def _triple(values: tuple[float, ...] | None) -> tuple[float, float, float] | None:

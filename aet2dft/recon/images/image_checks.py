@@ -200,7 +200,8 @@ def _unusual_angles(theta: NDArray[np.float64]) -> Notes:
     notes: Notes = ()
     repeated = len(theta) - len(np.unique(np.round(theta % 180.0, 6)))
     if repeated:
-        notes += (f"angles that repeat an earlier one, or are opposite to it: {repeated}",)
+        many = f"{repeated} angles repeat" if repeated > 1 else "1 angle repeats"
+        notes += (f"{many} an earlier one, or the opposite of one",)
     reach = float(np.ptp(theta))
     if reach == 0:
         return (*notes, f"{len(theta)} images at one tilt: nothing is known of the depth of the object")

@@ -169,6 +169,7 @@ def verify(
         # what the chain is told of the geometry is what it was told before
         again = simulated_series(exact, series, settings, seed=seed)
         found, reference = run_chain(again, chain, support=support, seed=seed), atoms
+        warnings += _without_elements({"model": atoms})
         pairs = match(found, atoms, radius=settings.radius)
         if any(isinstance(step, RefineSettings) and step.fit_geometry for step in chain.steps):
             pairs, orientation, notes = match_turned(found, atoms, pairs)
@@ -193,6 +194,19 @@ def _without_elements(models: dict[str, Atoms]) -> Warnings:
         for name, atoms in models.items()
         if not atoms.numbers.any()
     )
+
+
+def species_known(found: Atoms | None, result: Verification) -> bool:
+    """Whether species were compared, and not positions alone: both models have some.
+
+    Parameters
+    ----------
+    found : Atoms, optional
+        What `verify` left beside the record.
+    result : Verification
+        The record; its match names the species of the reference.
+    """
+    return (found is None or bool(found.numbers.any())) and set(result.match.rmsd_of) != {"X"}
 
 
 def simulation_seconds(atoms: Atoms, series: TiltSeries, settings: VerifySettings) -> float:

@@ -68,7 +68,7 @@ def test_an_image_of_another_intensity_is_named(images):
 def test_repeated_and_opposite_angles_are_noted(images):
     angles = TILTS.copy()
     angles[5], angles[0] = angles[6], angles[21] - 180
-    assert check_images(images, angles)[0] == "angles that repeat an earlier one, or are opposite to it: 2"
+    assert check_images(images, angles)[0] == "2 angles repeat an earlier one, or the opposite of one"
 
 
 def test_images_of_one_tilt_say_nothing_of_the_depth(images):

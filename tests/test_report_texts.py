@@ -1,0 +1,110 @@
+"""What the page and the Methods paragraph say of corrections by hand, fitted images, unknown species and confidence.
+
+Truth: the records of a small simulated run, and corrections of its atoms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_tomography import CORRECTIONS, small_tomography, truth
+
+from aet2dft.cli.recon_summaries import classify_lines, verify_lines
+from aet2dft.html_report.atom_sections import classify_section, refine_section, verify_section
+from aet2dft.html_report.edit_section import MAX_ROWS, edit_section
+from aet2dft.html_report.image_gates import image_gates
+from aet2dft.html_report.methods import methods
+from aet2dft.html_report.summary import tiles
+from aet2dft.html_report.tomography import Tomography, last_fit
+from aet2dft.recon.atoms.edits import Edit, edit
+from aet2dft.recon.verification.round_trip import Chain, verify
+
+
+def paragraph(tomography, atoms=None):
+    """The Methods paragraph."""
+    given = {"order": None, "runs": None, "comparison": None, "inputs": None, "settings": {}}
+    return methods(atoms=atoms, tomography=tomography, **given).paragraph
+
+
+def test_corrections_by_hand_are_listed_and_r_factors_before_them_are_not_those_of_the_atoms():
+    t = small_tomography()
+    atoms, log = edit(t.refined, CORRECTIONS)
+    before = replace(t, corrections=log, corrected_after_fit=True, verification=None)
+    verified = replace(before, verification=replace(t.verification, r_factor=0.7))
+    by_hand = "1 added, 1 removed, 1 moved, 1 given another species"
+    fit = last_fit(before)
+    assert (fit.model, fit.r_free) == ("atoms before the corrections", None)
+    assert (last_fit(verified).model, last_fit(verified).r_factor) == ("corrected atoms", 0.7)
+    found = {tile.label: tile for tile in tiles(atoms, None, None, None, verified)}
+    assert found["Atoms"].detail.endswith(by_hand)
+    assert (found["R factor"].value, "R factor, left out" in found) == ("0.700", False)
+    assert {light.name: light.level for light in image_gates(verified, atoms)}["R factor"] == "poor"
+    old, both = (f"{t.refinement.r_factor_after:.3f}", "The R factor is 0.700 with the corrections")
+    assert f"corrected by hand ({by_hand}). {both}, {old} before." in paragraph(verified, atoms)
+    of_candidates = paragraph(replace(t, corrections=log))
+    assert of_candidates.index("by hand") < of_candidates.index("Positions and heights")
+    section = edit_section(log, before.corrected_r_factors, ())
+    assert f"{old}, is that before the corrections" in section.text
+    assert section.tables[0].rows[0] == ("added", "Fe", str(len(t.refined) + 1), "2", "0.00", "0.00", "20.00", "–")
+    assert section.tables[0].rows[3][:2] == ("given another species", f"{t.refined.symbols[2]} → Ag")
+    assert float(section.tables[0].rows[2][-1]) == pytest.approx(
+        np.linalg.norm(t.refined.positions[1] - (0, 20, 0)), abs=0.01
+    )
+    _, many = edit(t.refined, [Edit(line=k, action="remove", site_id=k) for k in range(1, MAX_ROWS + 3)])
+    table = edit_section(many, (None, None), ()).tables[0]
+    assert (len(table.rows), table.note.startswith(f"The first {MAX_ROWS} of {MAX_ROWS + 2}.")) == (MAX_ROWS, True)
+    assert edit_section(edit(t.refined, [])[1], (None, None), ()).text == "Nothing was corrected."
+
+
+def test_shifts_and_turns_of_images_that_were_fitted_are_said_and_listed():
+    t = small_tomography()
+    n = t.series.n_images
+    shifts, turns = np.zeros((n, 2)), np.zeros((n, 3))
+    shifts[3], turns[5] = (3.0, -4.0), (0.0, 0.0, 2.0)
+    fitted = replace(t, refinement=replace(t.refinement, shifts=shifts, rotations=turns))
+    said = f"each of the {n} images were fitted as well: {5 / n**0.5:.2f} pixels and {2 / n**0.5:.2f}° (rms)"
+    section = refine_section(None, t.refined, fitted.refinement, ())
+    table = next(table for table in section.tables if table.title == "Shifts and turns of the images")
+    assert said in section.text
+    assert said in paragraph(fitted)
+    assert table.rows[0][:3] == ("3", "3.00", "−4.00")
+    assert all(len(row) == len(table.header) for row in table.rows)
+    assert "shifts" not in paragraph(t)
+    assert len(refine_section(None, t.refined, t.refinement, ()).tables) == len(section.tables) - 1
+
+
+def test_where_species_are_unknown_nothing_is_said_of_right_ones(monkeypatch):
+    t = small_tomography()
+    unknown = t.refined.copy()
+    unknown.numbers[:] = 0
+    monkeypatch.setattr("aet2dft.recon.verification.round_trip.run_chain", lambda *_, **__: unknown)
+    cases = (
+        verify(unknown, truth=truth()),
+        verify(t.refined, truth=unknown),
+        verify(unknown, series=t.series, chain=Chain()),
+    )
+    for found, record in cases:
+        section = verify_section(found, record, ())
+        seen = Tomography(found=found, verification=record)
+        rows = [row[0] for row in section.tables[0].rows]
+        for text in (section.text, " ".join(rows), paragraph(seen), " ".join(verify_lines(found, record))):
+            assert "by position alone" in text
+            assert "right species" not in text
+        assert any("by their positions alone" in warning for warning in section.warnings)
+    assert "with the right species" in paragraph(t)
+    assert "with the right species" in verify_section(t.found, t.verification, ()).text
+
+
+def test_confidence_where_no_candidate_was_rejected_holds_if_all_are_atoms():
+    t = small_tomography()
+    for n_rejected in (0, 3):
+        seen = replace(t, classification=replace(t.classification, n_rejected=n_rejected), verification=None)
+        said = [
+            classify_section(t.classified, seen.classification, ()).text,
+            paragraph(seen),
+            " ".join(tile.detail for tile in tiles(t.refined, None, None, None, seen)),
+            " ".join(classify_lines(seen.classification)),
+        ]
+        assert [("if all" in text) for text in said] == [n_rejected == 0] * 4
