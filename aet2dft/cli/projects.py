@@ -93,17 +93,26 @@ def group_to_write(step: Step, project: Path, model: str) -> Iterator[bool]:
         If another result is there and may not be replaced.
     """
     with store.locked(project), said_while_compiling(quiet=step.quiet):
-        yield is_done(step, project, model)
+        yield _is_done(step, project, model)
 
 
-def is_done(step: Step, project: Path, model: str) -> bool:
-    """Whether to leave the same result that is there already; a dry run asks for it too, without the lock.
+@contextlib.contextmanager
+def refusals_are_said(step: Step) -> Iterator[None]:
+    """In a dry run: a warning that the run would be refused, where it would be."""
+    try:
+        yield
+    except InputError as error:
+        step.warn(f"the run would be refused: {error}")
 
-    Raises
-    ------
-    InputError
-        If another result is there and may not be replaced.
-    """
+
+def foretell(step: Step, project: Path, model: str) -> None:
+    """In a dry run: say whether the same result is left, or another one in the way."""
+    with refusals_are_said(step):
+        _is_done(step, project, model)
+
+
+def _is_done(step: Step, project: Path, model: str) -> bool:
+    """Whether to leave the same result that is there already; InputError where another may not be replaced."""
     if step.resume and project.exists() and step.verb in store.groups(project):
         known = store.load_json(project, step.verb)
         if _identity(step, known) == _identity(step, step.identity(model)):

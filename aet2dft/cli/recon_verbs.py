@@ -23,7 +23,7 @@ Model = Annotated[Path, typer.Argument(help="Project (run.h5) or a file of atoms
 @verb()
 def reconstruct(step: Step, source: Images) -> Outcome:
     """Volume from aligned images and their tilt angles, with R factors of fitted and left-out images."""
-    from aet2dft.cli.projects import is_done
+    from aet2dft.cli.projects import foretell
     from aet2dft.cli.recon_projects import checkpoint_of, is_to_check, results, series_and_project, support_of
     from aet2dft.cli.recon_summaries import plan_keys, plan_lines, reconstruct_keys, reconstruct_lines
     from aet2dft.memory import require_disk
@@ -43,7 +43,7 @@ def reconstruct(step: Step, source: Images) -> Outcome:
         return found
 
     if step.dry_run:
-        is_done(step, project, model)
+        foretell(step, project, model)
         data = plan_keys(planned())
         return Outcome(data=data, lines=plan_lines(data), output=project, source=source)
 
@@ -68,7 +68,7 @@ def trace(step: Step, source: Density) -> Outcome:
     """Candidate atoms of a volume: its maxima, to a fraction of a voxel."""
     from ase import Atoms
 
-    from aet2dft.cli.projects import is_done
+    from aet2dft.cli.projects import foretell
     from aet2dft.cli.recon_projects import results, volume_and_project, volume_group
     from aet2dft.cli.recon_summaries import trace_keys, trace_lines
     from aet2dft.recon.atoms.levels import cleared
@@ -77,7 +77,7 @@ def trace(step: Step, source: Density) -> Outcome:
 
     volume, project = volume_and_project(step, source)
     if step.dry_run:
-        is_done(step, project, volume.digest)
+        foretell(step, project, volume.digest)
         return Outcome(data={}, lines=[f"maxima of {volume.values.shape} voxels"], output=project, source=source)
     with_volume = project != source or volume_group(source) == "trace"
     smoothing = step.settings.smoothing
@@ -98,7 +98,7 @@ def classify(step: Step, source: Model) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import is_done
+    from aet2dft.cli.projects import foretell
     from aet2dft.cli.recon_projects import candidates_and_volume, notes_on_noise, results
     from aet2dft.cli.recon_summaries import classify_keys, classify_lines
     from aet2dft.recon.atoms.classification import Classification
@@ -107,7 +107,7 @@ def classify(step: Step, source: Model) -> Outcome:
     (atoms, volume, before), project = candidates_and_volume(step, source), step.output or source
     model = digest(atoms) if volume is None else f"{digest(atoms)} {volume.digest}"
     if step.dry_run:
-        is_done(step, project, model)
+        foretell(step, project, model)
         what = f"{len(atoms):,} candidates of `{before or source.name}`"
         return Outcome(data={}, lines=[what], output=project, source=source)
 
@@ -129,7 +129,7 @@ def refine(step: Step, source: Model) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import is_done
+    from aet2dft.cli.projects import foretell
     from aet2dft.cli.recon_projects import atoms_and_series, min_distance_of, results
     from aet2dft.cli.recon_summaries import refine_keys, refine_lines, workload_keys, workload_line
     from aet2dft.recon.atoms.concerns import beyond_images
@@ -139,7 +139,7 @@ def refine(step: Step, source: Model) -> Outcome:
     atoms, series, before, with_series = atoms_and_series(step, source)
     project, model = step.output or source, f"{digest(atoms)} {series.digest}"
     if step.dry_run:
-        is_done(step, project, model)
+        foretell(step, project, model)
         what = f"{len(atoms):,} atoms of `{before or source.name}` against {series.n_images} images"
         data = workload_keys(atoms, series, step.settings)
         return Outcome(data=data, lines=[what, workload_line(data)], output=project, source=source)
@@ -177,7 +177,7 @@ def edit(step: Step, source: Project) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import is_done
+    from aet2dft.cli.projects import foretell
     from aet2dft.cli.recon_projects import atoms_of, edits_of, min_distance_of, results, step_edited
     from aet2dft.cli.recon_summaries import edit_keys, edit_lines
     from aet2dft.recon.atoms.edits import EditLog
@@ -190,7 +190,7 @@ def edit(step: Step, source: Project) -> Outcome:
     model = f"{digest(atoms)} {file}"
     if step.dry_run:
         step.warn(*log.warnings)
-        is_done(step, project, model)
+        foretell(step, project, model)
     else:
         kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": EditLog}
         extra = {"from": before, "edits": log.changes}
@@ -204,7 +204,7 @@ def verify(step: Step, source: Model) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import is_done
+    from aet2dft.cli.projects import foretell
     from aet2dft.cli.recon_projects import results, to_verify, verification_plan
     from aet2dft.cli.recon_summaries import verify_keys, verify_lines
     from aet2dft.recon.verification.round_trip import Verification
@@ -214,7 +214,7 @@ def verify(step: Step, source: Model) -> Outcome:
     model = " ".join(digest(case[name]) for name in ("atoms", "truth") if case[name] is not None)
     if step.dry_run:
         if project is not None:
-            is_done(step, project, model)
+            foretell(step, project, model)
         data, lines = verification_plan(step, case)
         return Outcome(data=data, lines=lines, output=project, source=source)
     cache = None if project is None else project.with_suffix(f".{step.settings.method}")

@@ -46,7 +46,7 @@ def order(step: Step, source: Source, types: Types = None) -> Outcome:
 
     from aet2dft import store
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import atoms_and_project, group_to_write, is_done, save
+    from aet2dft.cli.projects import atoms_and_project, foretell, group_to_write, save
     from aet2dft.cli.summaries import order_forecast, order_keys, order_lines
     from aet2dft.structure.chemical_order import Order
     from aet2dft.structure.chemical_order import order as analyze
@@ -54,7 +54,7 @@ def order(step: Step, source: Source, types: Types = None) -> Outcome:
     atoms, project = atoms_and_project(step, source, types)
     model = digest(atoms)
     if step.dry_run:
-        is_done(step, project, model)
+        foretell(step, project, model)
         data, lines = order_forecast(len(atoms), step.settings)
         return Outcome(data=data, lines=lines, output=project, source=source)
     with group_to_write(step, project, model) as done:
@@ -71,7 +71,7 @@ def order(step: Step, source: Source, types: Types = None) -> Outcome:
 def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
     """Volumes of a particle as input files of Quantum ESPRESSO or VASP, with a manifest of every file."""
     from aet2dft import store
-    from aet2dft.cli.projects import model_for_inputs, note_decks, same_decks
+    from aet2dft.cli.projects import model_for_inputs, note_decks, refusals_are_said, same_decks
     from aet2dft.cli.summaries import inputs_keys, inputs_lines
     from aet2dft.dft_inputs.decks import Manifest, check_target, write_decks
     from aet2dft.dft_inputs.input_sets import inputs as build
@@ -87,7 +87,11 @@ def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
             deck_set = build(_ordered(step, models), settings=step.settings, source=origin)
             step.warn(*deck_set.warnings)
             content = deck_set.manifest()
-            (check_target if step.dry_run else write_decks)(directory, deck_set, overwrite=step.overwrite)
+            if step.dry_run:
+                with refusals_are_said(step):
+                    check_target(directory, deck_set, overwrite=step.overwrite)
+            else:
+                write_decks(directory, deck_set, overwrite=step.overwrite)
         if project and not step.dry_run:
             note_decks(step, source, directory)
     data = inputs_keys(content, directory)
@@ -166,8 +170,8 @@ def compare(
     from aet2dft import store
     from aet2dft.atoms import digest
     from aet2dft.cli.projects import (
+        foretell,
         group_to_write,
-        is_done,
         load_atoms,
         load_runs,
         read_foreign,
@@ -193,7 +197,7 @@ def compare(
     project = step.output or (source if in_project else None)
     model = f"{digest(measured)} {other}"
     if project is not None and step.dry_run:
-        is_done(step, project, model)
+        foretell(step, project, model)
     elif project is not None:
         with group_to_write(step, project, model) as done:
             if not done:

@@ -83,7 +83,7 @@ def test_a_dry_run_checks_the_lines_and_writes_nothing(traced):
     assert said["warnings"] == ["1 atoms end farther than 6 Å from all others: lines 3"]
     done("edit", traced, "--overwrite")
     before = traced.read_bytes()
-    assert "--overwrite" in refused("edit", traced, "--apply", far, "--dry-run")
+    assert "would be refused" in done("edit", traced, "--apply", far, "--dry-run")["warnings"][-1]
     done("edit", traced, "--apply", far, "--dry-run", "--overwrite")
     assert traced.read_bytes() == before
 

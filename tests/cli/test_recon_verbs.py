@@ -356,8 +356,10 @@ def test_a_dry_run_writes_nothing(folder, chain, tmp_path):
 
 
 @pytest.mark.parametrize("verb", CHAIN)
-def test_a_dry_run_is_refused_where_the_run_would_be(verb, chain):
-    assert f"holds a result of `{verb}` already" in refused(verb, chain[0], "--dry-run")
+def test_a_dry_run_warns_where_the_run_would_be_refused(verb, chain):
+    said = done(verb, chain[0], "--dry-run")
+    assert said["status"] == "dry_run"
+    assert any(f"would be refused: {chain[0]}: holds a result of `{verb}`" in text for text in said["warnings"])
 
 
 def test_a_result_of_the_same_files_under_other_names_is_left_with_resume(folder, tmp_path, monkeypatch):
