@@ -83,7 +83,7 @@ NOTED = {
     "nothing": (lambda b: (b, TILTS), None),
     "square or not, cut at the side": (lambda b: (b[:, :, 4:-4], TILTS), None),
     "negative pixels": (lambda b: (b - np.float32(0.2 * b.max()), TILTS), None),
-    "repeated angle": (lambda b: (b, put(TILTS, 4, TILTS[5])), "repeat an earlier one"),
+    "repeated angle": (lambda b: (b, put(TILTS, 4, TILTS[5])), "1 angle repeats an earlier one"),
     "one image": (lambda b: (b[5:6], TILTS[5:6]), "nothing is known of the depth"),
     "few images": (lambda b: (b[::3], TILTS[::3]), "5 images over 111 degrees: the volume will be elongated by 1.6"),
     "short range": (lambda b: (b[4:9], TILTS[4:9]), "over 37 degrees"),

@@ -26,6 +26,8 @@ from aet2dft.recon.verification.scattering import ImageComparison, compare_image
 Warnings = tuple[str, ...]
 _LAYER = 2.0
 """Å: thickness of the layers below the surface in which errors are counted."""
+_SAME_OBJECT = 0.5
+"""Part of a known model that is matched at least where it is the model of the same object."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +163,7 @@ def verify(
     if truth is not None:
         found, reference = atoms, truth
         pairs, orientation, warnings = match_any_frame(atoms, truth, radius=settings.radius)
-        warnings += _without_elements({"model": atoms, "known model": truth})
+        warnings += (*_without_elements({"model": atoms, "known model": truth}), *_of_another(pairs, settings.radius))
     elif series is not None and posed is not None and exact is not None:
         if settings.method != "linear":
             exact, comparison, warnings = _scattered(atoms, posed, exact, settings, cache, progress)
@@ -193,6 +195,17 @@ def _without_elements(models: dict[str, Atoms]) -> Warnings:
         f"the {name} has no elements: atoms count as identified by their positions alone"
         for name, atoms in models.items()
         if not atoms.numbers.any()
+    )
+
+
+def _of_another(pairs: Match, radius: float) -> Warnings:
+    """That most atoms of the known model have no counterpart."""
+    n = pairs.n_matched + pairs.n_missed
+    if pairs.n_matched >= _SAME_OBJECT * n:
+        return ()
+    return (
+        f"only {pairs.n_matched} of {n} atoms of the known model have one of the model within {radius:g} Å, in any "
+        "hand and exchange of axes: is it the same object?",
     )
 
 

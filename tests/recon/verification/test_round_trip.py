@@ -41,6 +41,9 @@ def test_a_model_in_the_frame_of_the_reference_stays_in_it(ball):
     assert found.n_missed == 5
     assert_array_equal(frame, np.eye(3))
     assert notes == ()
+    said = verify(ball, truth=other)[1].warnings[-1]
+    assert said.startswith("only ")
+    assert "of 300 atoms of the known model" in said
 
 
 @given(st.permutations(range(3)), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.integers(0, 2**32 - 1))
