@@ -22,13 +22,15 @@ ANSWERS = {
     "which_grains": r"(?m)^ +1 +7,\d{3} +0\.7\d +L12 .*\n +2 +7,\d{3} +0\.7\d +L12 ",
 }
 """A pattern in what each example prints."""
+QUICK = {"decks_for_vasp", "easy_axis_from_six_energies", "images_to_atoms"}
+"""Those that run with the default tests."""
 
 
 def test_no_example_is_without_an_expected_answer():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ANSWERS)
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ANSWERS])
 def test_example_answers_its_question(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")

@@ -269,6 +269,7 @@ print(total.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_one_two_and_four_threads_give_the_same_bytes():
     digests = set()
     for threads in ("1", "2", "4"):
