@@ -80,7 +80,7 @@ def test_a_dry_run_checks_the_lines_and_writes_nothing(traced):
     far = edits(traced, "remove,5", "add,,90,90,90,Fe")
     said = done("edit", traced, "--apply", far, "--dry-run", "--overwrite")
     assert said["remove"] == 1
-    assert said["warnings"] == ["1 atoms end farther than 6 Å from all others: lines 3"]
+    assert said["warnings"] == ["1 atom ends farther than 6 Å from all others: line 3"]
     done("edit", traced, "--overwrite")
     before = traced.read_bytes()
     assert "would be refused" in done("edit", traced, "--apply", far, "--dry-run")["warnings"][-1]

@@ -250,10 +250,16 @@ def _odd_places(draft: _Draft, touched: dict[int, int], min_distance: float) -> 
         )
     lines = np.array([touched[site] for site in sites])
     said = {
-        f"end nearer than {min_distance:g} Å to another": lines[distance < min_distance],
-        f"end farther than {_ALONE * min_distance:g} Å from all others": lines[distance > _ALONE * min_distance],
+        f"nearer than {min_distance:g} Å to another": lines[distance < min_distance],
+        f"farther than {_ALONE * min_distance:g} Å from all others": lines[distance > _ALONE * min_distance],
     }
-    return tuple(f"{len(some)} atoms {where}: lines {_listed(some)}" for where, some in said.items() if len(some))
+    return tuple(
+        f"1 atom ends {where}: line {some[0]}"
+        if len(some) == 1
+        else f"{len(some)} atoms end {where}: lines {_listed(some)}"
+        for where, some in said.items()
+        if len(some)
+    )
 
 
 def _new_elements(atoms: Atoms, edits: Sequence[Edit]) -> tuple[str, ...]:

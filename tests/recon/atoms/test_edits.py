@@ -40,7 +40,7 @@ def test_an_atom_far_from_all_and_a_new_element_are_said():
     far, other = Edit(line=2, action="add", position=(500.0, 0, 0), species="Fe"), "Au"
     _, log = edit(chain_of_atoms(), [far, Edit(line=3, action="relabel", site_id=1, species=other)])
     assert log.warnings == (
-        "1 atoms end farther than 6 Å from all others: lines 2",
+        "1 atom ends farther than 6 Å from all others: line 2",
         "line 3: Au is an element that the model did not have",
     )
 
@@ -56,7 +56,7 @@ def test_the_four_actions_do_what_they_say_and_nothing_else(tmp_path):
     assert [change["line"] for change in log.changes] == [3, 5, 6, 7]
     assert log.changes[1]["before"] == {"species": "Fe", "position": (0.0, 0.0, 0.0)}
     assert log.changes[1]["after"] is None
-    assert "1 atoms end nearer than 2 Å to another: lines 6" in log.warnings
+    assert "1 atom ends nearer than 2 Å to another: line 6" in log.warnings
     assert before == chain_of_atoms()
 
 
