@@ -13,7 +13,9 @@ _SAID = "functions of this step are compiled, ten to twenty seconds, once after 
 @contextlib.contextmanager
 def said_while_compiling(*, quiet: bool) -> Iterator[None]:
     """Say on stderr, once, that numba compiles what its cache does not hold."""
-    # whoever comes here has it loaded
+    if "numba" not in sys.modules:  # a step that compiles has loaded it by now
+        yield
+        return
     from numba.core.event import Listener, install_listener
 
     class Once(Listener):

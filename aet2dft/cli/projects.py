@@ -131,7 +131,8 @@ def _identity(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_files(step: Step, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in step.settings.files()}
+    files = step.settings.files()
+    return {name: value for name, value in settings.items() if name not in files}
 
 
 def save(

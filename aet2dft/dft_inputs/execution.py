@@ -23,7 +23,7 @@ from aet2dft.dft_inputs.job_status import assess
 from aet2dft.dft_inputs.job_worker import JobOutcome, is_open, leaves_density
 from aet2dft.dft_inputs.local_engine import LocalEngine, workers_that_fit
 from aet2dft.dft_inputs.retries import retry_note
-from aet2dft.dft_inputs.run_checks import check_requirements, usable_command
+from aet2dft.dft_inputs.run_checks import check_requirements, usable_command, volumes_of
 from aet2dft.dft_inputs.run_forecast import RunForecast, forecast
 from aet2dft.errors import InputError, ResourceError
 
@@ -149,10 +149,8 @@ def run(
             return _report(plan, settings, start)
         command = usable_command(settings.command)
         check_requirements(manifest, plan.jobs, command)
-        volumes = {job["volume"] for job in plan.jobs}
-        workers, warning = workers_that_fit(
-            (volume for volume in manifest.volumes if volume["id"] in volumes), min(settings.workers, len(plan.jobs))
-        )
+        volumes = volumes_of(manifest, plan.jobs)
+        workers, warning = workers_that_fit(volumes, min(settings.workers, len(plan.jobs)))
         _log.info("%d of %d jobs to execute, %d at a time", len(plan.jobs), len(manifest.jobs), workers)
         lock.announce()
         with LocalEngine(directory, lock, workers=workers, command=command) as engine:

@@ -87,7 +87,7 @@ def workers_that_fit(volumes: Iterable[Mapping[str, Any]], wanted: int) -> tuple
     An estimate: `MB_PER_ATOM` times the atoms of the largest volume. It grows with the cutoff, the number of k-points
     and, with ``mpirun``, of processes, which it does not know.
     """
-    n_atoms = max((len(volume["symbols"]) for volume in volumes), default=0)
+    n_atoms = most_atoms(volumes)
     per_job, free = job_memory_mb(n_atoms), free_memory_mb()
     workers = max(1, min(wanted, int(free // per_job) if math.isfinite(free) else wanted))
     if workers == wanted and per_job * workers <= free:
@@ -96,6 +96,11 @@ def workers_that_fit(volumes: Iterable[Mapping[str, Any]], wanted: int) -> tuple
         f"{workers} instead of {wanted} workers: a job of {n_atoms} atoms takes about {per_job:.0f} MB "
         f"({MB_PER_ATOM:.0f} MB per atom, an estimate) and {free:.0f} MB are free"
     )
+
+
+def most_atoms(volumes: Iterable[Mapping[str, Any]]) -> int:
+    """Atoms of the largest of some volumes; 0 without any."""
+    return max((len(volume["symbols"]) for volume in volumes), default=0)
 
 
 def job_memory_mb(n_atoms: int) -> float:

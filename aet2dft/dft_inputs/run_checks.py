@@ -45,6 +45,12 @@ def usable_command(given: str | None) -> str | None:
     return " ".join(absolute)
 
 
+def volumes_of(manifest: Manifest, jobs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of the volumes of jobs, in the order of the manifest."""
+    ids = {job["volume"] for job in jobs}
+    return [volume for volume in manifest.volumes if volume["id"] in ids]
+
+
 def check_requirements(manifest: Manifest, jobs: Iterable[Mapping[str, Any]], command: str | None) -> None:
     """Raise before anything starts if the jobs cannot run here.
 

@@ -9,7 +9,8 @@ from statistics import median
 from typing import Any
 
 from aet2dft.dft_inputs.decks import Manifest
-from aet2dft.dft_inputs.local_engine import job_memory_mb
+from aet2dft.dft_inputs.local_engine import job_memory_mb, most_atoms
+from aet2dft.dft_inputs.run_checks import volumes_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +43,7 @@ def forecast(
     workers : int
         Jobs at a time.
     """
-    volumes = {job["volume"] for job in jobs}
-    n_atoms = max((len(volume["symbols"]) for volume in manifest.volumes if volume["id"] in volumes), default=0)
+    n_atoms = most_atoms(volumes_of(manifest, jobs))
     workers = min(workers, len(jobs))
     times = defaultdict(list)
     for job in manifest.jobs:

@@ -72,9 +72,14 @@ class VolumeTable:
     """μB: length of the total moment."""
 
     @property
+    def is_own(self) -> NDArray[np.bool_]:
+        """(n,): whether a volume has jobs of its own; the others are copies, and have the results of these."""
+        return np.asarray(self.same_as == "")
+
+    @property
     def is_independent(self) -> NDArray[np.bool_]:
-        """(n,): whether a volume has a MAE from jobs of its own; the other ones with a MAE are copies of these."""
-        return np.asarray(np.isfinite(self.mae) & (self.same_as == ""))
+        """(n,): whether a volume has a MAE from jobs of its own."""
+        return np.asarray(np.isfinite(self.mae) & self.is_own)
 
     @property
     def mae_count(self) -> str:

@@ -173,7 +173,7 @@ def _dft(sets: Sequence[Mapping[str, Any]], runs: RunTable | None) -> list[str]:
     if runs is None or not (done := _with_value(runs)).any():
         return [_prepared(decks) for decks in sets]
     v, decks = runs.volumes, sets[0] if sets else {}
-    n, different = int(done.sum()), len(np.unique(np.where(v.same_as == "", v.volume, v.same_as)[done]))
+    n, different = int(done.sum()), int((done & v.is_own).sum())
     which = f"{n:,}" if n == len(done) else f"{n:,} of {len(done):,}"
     alike = f", {different:,} of them different," if different < n else ""
     details = [f"k-mesh {runs.k_mesh}"] if runs.k_mesh else []
