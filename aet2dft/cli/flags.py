@@ -53,7 +53,7 @@ def _common(key: str, kind: Any, default: Any, *words: str, text: str, envvar: s
 
 def _flag(verb: str, key: str, info: Any, *, common: bool) -> inspect.Parameter:
     """A field as an option without a default: that stays with the settings, so that a TOML file can set it."""
-    kind, default = _flag_type(key, info.annotation), info.get_default()
+    kind, default = _flag_type(key, info.annotation), None if info.default_factory else info.get_default()
     word = f"--{key.replace('_', '-')}"
     variables = [f"AET2DFT_{verb.upper()}_{key.upper()}", *([f"AET2DFT_{key.upper()}"] if common else [])]
     option = typer.Option(

@@ -26,7 +26,8 @@ from aet2dft.config import VERBS, CommonSettings, ReadSettings, Settings, load
 from aet2dft.errors import UsageError
 from aet2dft.memory import require_address_space
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Of linear algebra and of programs that are started: one each, unless more are asked for."""
 _LIBRARIES = ("ase", "h5py", "numba", "numpy", "scipy", "spglib")
 _command: list[str] = []
 S = TypeVar("S", bound=Settings)
@@ -235,13 +236,17 @@ def _limit_threads(common: CommonSettings) -> None:
     """Threads of libraries that are not loaded yet; without the flag, what the environment says stays."""
     # idle threads that spin make a shared machine many times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "numba" not in sys.modules:  # it raises where another number is asked for after its threads have started
+        _choose_threads("NUMBA_NUM_THREADS", common, unasked=common.threads)
     for variable in _THREADS:
-        if variable.startswith("NUMBA") and "numba" in sys.modules:
-            continue  # it raises where another number is asked for after its threads have started
-        if "threads" in common.model_fields_set:
-            os.environ[variable] = str(common.threads)
-        else:
-            os.environ.setdefault(variable, str(common.threads))
+        _choose_threads(variable, common, unasked=1)
+
+
+def _choose_threads(variable: str, common: CommonSettings, *, unasked: int) -> None:
+    if "threads" in common.model_fields_set:
+        os.environ[variable] = str(common.threads)
+    else:
+        os.environ.setdefault(variable, str(unasked))
 
 
 def _record(step: Step, outcome: Outcome) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing
 from collections import Counter
@@ -23,6 +24,8 @@ from aet2dft.errors import InputError
 
 WHERE = "where"
 """Key in the context of a validation: what an error calls the place of the values."""
+_ENOUGH = 4
+"""Threads that are taken unasked: what takes long is seldom more work than they do, and each needs memory."""
 
 
 def _split(value: Any) -> Any:
@@ -93,10 +96,18 @@ def _sentence(settings: type[Settings], values: Any, error: ValidationError, whe
     return f"{where} {setting} = {value!r}: {problem}; give another value"
 
 
+def _some_processors() -> int:
+    return min(_ENOUGH, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 class CommonSettings(Settings):
     """What every verb takes."""
 
     seed: int = Field(default=0, ge=0, description="Seed of random numbers.")
     threads: int = Field(
-        default=1, ge=1, le=1024, description="Threads of numerical libraries; results do not depend on it."
+        default_factory=_some_processors,
+        ge=1,
+        le=1024,
+        description=f"Threads of numerical libraries; results do not depend on it. [default: the processors that there "
+        f"are, {_ENOUGH} at most]",
     )

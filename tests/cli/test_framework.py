@@ -321,6 +321,27 @@ def test_threads_and_the_order_of_hashing_do_not_change_a_byte(model, tmp_path):
     assert np.isfinite(atoms.arrays["strain"]).any()
 
 
+@pytest.mark.parametrize(
+    ("given", "environment", "expected"),
+    [
+        ({}, {}, [min(4, len(os.sched_getaffinity(0))), 1]),
+        ({}, {"NUMBA_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, [3, 5]),
+        ({"threads": 2}, {"NUMBA_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, [2, 2]),
+    ],
+)
+def test_loops_take_the_processors_there_are_linear_algebra_and_programs_one(given, environment, expected):
+    code = (
+        "import os; from aet2dft.cli.framework import _limit_threads; from aet2dft.config import CommonSettings; "
+        f"_limit_threads(CommonSettings(**{given})); "
+        "print(os.environ['NUMBA_NUM_THREADS'], os.environ['OMP_NUM_THREADS'])"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=plain | environment
+    )
+    assert [int(word) for word in child.stdout.split()] == expected
+
+
 def test_the_seed_reaches_the_surrogates(model, tmp_path):
     def chance(seed, name):
         done("order", model, "-o", tmp_path / name, "--surrogates", 3, "--seed", seed)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.recon.fourier import _kernels_volume as kernels
-from aet2dft.recon.fourier.fft import OnPlane, PlaneTransform, SliceTransform, VolumeTransform, fast_size
+from aet2dft.recon.fourier.fft import OnPlane, PlaneTransform, SliceTransform, VolumeTransform, quick_size
 
 _POWERS = 4
 """Applications of an operator that give its norm to better than the safety factor."""
@@ -47,7 +47,7 @@ class SliceConvolution:
 
     def __init__(self, count: int, kernel: NDArray[np.float32]) -> None:
         rows, columns = (kernel.shape[0] + 1) // 2, kernel.shape[1]
-        padded = fast_size(2 * rows - 1), fast_size(2 * columns - 1)
+        padded = quick_size(2 * rows - 1), quick_size(2 * columns - 1)
         whole = PlaneTransform(padded, padded)
         kernels.unfold(kernel[None], 0, whole.plane)
         whole.forward()
@@ -74,7 +74,7 @@ class VolumeConvolution:
 
     def __init__(self, kernel: NDArray[np.float32]) -> None:
         shape = (kernel.shape[0] + 1) // 2, (kernel.shape[1] + 1) // 2, kernel.shape[2]
-        padded = fast_size(2 * shape[0] - 1), fast_size(2 * shape[1] - 1), fast_size(2 * shape[2] - 1)
+        padded = quick_size(2 * shape[0] - 1), quick_size(2 * shape[1] - 1), quick_size(2 * shape[2] - 1)
         self._response = _response(kernel, padded)
         self._transform = VolumeTransform(shape, padded)
         self.norm = largest_eigenvalue(self, shape)

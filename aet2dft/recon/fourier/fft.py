@@ -21,6 +21,11 @@ OnSpectrum = Callable[[int, NDArray[np.complex64]], None]
 _FLAGS = ("FFTW_ESTIMATE", "FFTW_DESTROY_INPUT")
 """Plans that are measured differ from run to run, and so do the last bits of their results."""
 _PRIMES = (2, 3, 5)
+_QUICK = (
+    *(16, 20, 32, 48, 64, 80, 100, 128, 144, 160, 180, 192, 200, 240, 256, 288, 300, 320, 324, 384, 400, 432, 500),
+    *(512, 576, 640, 648, 768, 800, 864, 972, 1024, 1280),
+)
+"""Sizes of planes that no larger plane is transformed in a tenth less time than (measured)."""
 
 
 def fast_size(least: int) -> int:
@@ -35,6 +40,17 @@ def fast_size(least: int) -> int:
     while not _is_smooth(size):
         size += 2
     return size
+
+
+def quick_size(least: int) -> int:
+    """Size, not less than `least`, of a plane that is transformed in the least time: often not the smallest.
+
+    Parameters
+    ----------
+    least : int
+        Samples that have to fit.
+    """
+    return next((size for size in _QUICK if size >= least), fast_size(least))
 
 
 def _is_smooth(size: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aet2dft.memory import as_text, require_memory
 from aet2dft.recon.fourier.columns import BLOCK, tight_box
-from aet2dft.recon.fourier.fft import fast_size
+from aet2dft.recon.fourier.fft import fast_size, quick_size
 from aet2dft.recon.fourier.gridding import TOGETHER, grid_size
 from aet2dft.recon.fourier.projector import line_lengths
 from aet2dft.recon.images.calibration import binned
@@ -98,13 +98,13 @@ def _whole(planned: Plan) -> float:
     if series.is_single_axis:
         # planes that are neighbors depend on each other, their transforms do not
         return images + state
-    padded = [fast_size(2 * n) for n in shape]
+    padded, doubled = ([size(2 * n - 1) for n in shape] for size in (quick_size, fast_size))
     spectrum = padded[1] * (padded[2] // 2 + 1)
     kernel = 2 * shape[0] * 2 * shape[1] * shape[2] * _SINGLE
     response = padded[0] * spectrum * _SINGLE
     set_up = kernel + padded[0] * spectrum * _COMPLEX + response
     descend = response + shape[0] * spectrum * _COMPLEX
-    wide = padded[0] * spectrum * _COMPLEX
+    wide = doubled[0] * doubled[1] * (doubled[2] // 2 + 1) * _COMPLEX
     lines = math.prod(line_lengths(series, shape)) // 2 * _COMPLEX * series.n_images
     if planned.algorithm in BY_PROJECTION:
         return images + state + wide + lines

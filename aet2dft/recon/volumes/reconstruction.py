@@ -22,7 +22,7 @@ from aet2dft.recon.algorithms.checkpoint import Checkpoint
 from aet2dft.recon.algorithms.extent import inside
 from aet2dft.recon.algorithms.iterations import Run, Tell, run
 from aet2dft.recon.fourier.columns import reached_columns, take_columns, tight_box
-from aet2dft.recon.fourier.fft import fast_size
+from aet2dft.recon.fourier.fft import quick_size
 from aet2dft.recon.fourier.gridding import grid_size
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.images.noise import noise_r_factor, unexplained
@@ -354,5 +354,5 @@ def _grid_shape(planned: Plan) -> tuple[int, ...]:
     if planned.algorithm == "genfire":
         size = grid_size(turned, planned.settings.oversampling)
         return (size, shape[1] if single else size, size)
-    rows, *rest = (fast_size(2 * n - 1) for n in turned)
+    rows, *rest = (quick_size(2 * n - 1) for n in turned)
     return (rows, shape[1], *rest) if single else (rows, *rest)

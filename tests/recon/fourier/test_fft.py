@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size
+from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size, quick_size
 
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
 
@@ -21,6 +21,13 @@ def test_fast_sizes_are_even_have_small_factors_and_are_close(least):
         while left % prime == 0:
             left //= prime
     assert left == 1
+
+
+@given(st.integers(40, 3000))
+def test_quick_sizes_hold_what_they_must_and_little_more(least):
+    assert quick_size(least) % 4 == 0 or least > 1280
+    assert least <= quick_size(least) <= 1.35 * least
+    assert quick_size(quick_size(least)) == quick_size(least)
 
 
 @given(SHAPES, st.integers(0, 99))
