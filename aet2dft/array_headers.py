@@ -7,11 +7,15 @@ import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aet2dft import hdf5
 from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_variables
 from aet2dft.mrc import SUFFIXES, mrc_header
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Shapes = dict[str, tuple[int, ...]]
 _LEAST_EDGE = 4
@@ -60,18 +64,24 @@ def _npy(path: Path) -> Shapes:
     return {path.name: tuple(np.load(path, mmap_mode="r", allow_pickle=False).shape)}
 
 
-def _npz(path: Path) -> Shapes:
+def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and type of the arrays of an .npz file by their names."""
     import numpy as np
 
-    found: Shapes = {}
+    found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             with archive.open(name) as member:
                 head = io.BytesIO(member.read(_NPY_HEADER))
             version = np.lib.format.read_magic(head)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            found[name.removesuffix(".npy")] = tuple(read(head)[0])
+            shape, _, dtype = read(head)
+            found[name.removesuffix(".npy")] = tuple(shape), dtype
     return found
+
+
+def _npz(path: Path) -> Shapes:
+    return {name: shape for name, (shape, _) in npz_headers(path).items()}
 
 
 def _tiff(path: Path) -> Shapes:

@@ -36,7 +36,6 @@ from aet2dft.recon.atoms.placement import place
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.calibration import moved
 from aet2dft.recon.images.conventions import is_quick
-from aet2dft.recon.images.image_checks import check_support
 from aet2dft.recon.images.image_folders import image_files
 from aet2dft.recon.images.readers import read_support, read_tilt_series, read_volume
 from aet2dft.recon.tilt_series import TiltSeries, Volume
@@ -44,6 +43,7 @@ from aet2dft.recon.verification.round_trip import Chain, simulation_seconds
 from aet2dft.recon.volumes import forecast
 from aet2dft.recon.volumes.preparation import plan
 from aet2dft.recon.volumes.reconstruction import Reconstruction
+from aet2dft.recon.volumes.support import check_support
 from aet2dft.store import volume_group as volume_group
 from aet2dft.structure.readers import load_structures
 
@@ -77,10 +77,18 @@ def results(
             return {name: store.load(project, step.verb, name, kind) for name, kind in kinds.items()}
         records = make()
         step.warn(*getattr(records["result"], "warnings", ()))
-        before = str(extra.get("from", ""))
-        keep = store.lineage(project, before) if project.exists() and before in store.groups(project) else ()
+        keep: list[str] = []
+        if "from" in extra:
+            keep = _steps_before(step, project, extra["from"])
+            extra["from"] = keep[0] if keep else ""
         save(step, project, records, model, keep=keep, between=step.verb in _BETWEEN, **extra)
     return records
+
+
+def _steps_before(step: Step, project: Path, before: str) -> list[str]:
+    """Steps of a project that the result of another one is made from; none where they are in another project."""
+    found = store.lineage(project, before) if project.exists() else []
+    return [] if step.verb in found else found
 
 
 def series_and_project(step: Step, source: Path) -> tuple[TiltSeries, Path]:
@@ -251,12 +259,18 @@ def step_before(project: Path, verb: str) -> str:
     """Step whose atoms `classify` or `refine` takes: the other of the two if that was first, or `trace`; corrected."""
     other = _OTHER[verb]
     came_first = other in store.groups(project) and verb not in store.lineage(project, other)
-    before = other if came_first else "trace"
+    before = other if came_first else _first_step(project)
     return "edit" if _corrected_step(project) == before else before
 
 
+def _first_step(project: Path) -> str:
+    """Step that the atoms of a project begin with: `edit` where it corrected those of another project."""
+    foreign = "edit" in store.groups(project) and not store.load_json(project, "edit")["from"]
+    return "edit" if foreign else "trace"
+
+
 def _corrected_step(project: Path) -> str:
-    """Step whose atoms were corrected by hand; none where nothing was."""
+    """Step whose atoms were corrected by hand; none where nothing was, or it was in another project."""
     edited = store.load_json(project, "edit") if "edit" in store.groups(project) else {}
     return str(edited["from"]) if edited.get("edits") else ""
 
@@ -268,6 +282,11 @@ def atoms_of(project: Path, verb: str) -> Atoms:
 
 def step_edited(project: Path) -> str:
     """Step whose atoms `edit` corrects: the same as before, so that corrections do not add up, else the last one."""
+    if _first_step(project) == "edit":
+        raise InputError(
+            f"{project}: its atoms were corrected in another project, which holds those before; give that one, with "
+            f"-o {project.name} --overwrite"
+        )
     last = last_step(project)
     return _corrected_step(project) or (str(store.load_json(project, last)["from"]) if last == "edit" else last)
 

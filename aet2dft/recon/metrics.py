@@ -203,6 +203,7 @@ def fourier_shell_correlation(first: ArrayLike, second: ArrayLike, *, voxel_size
     spectra, halves, sums = (rfftn(a), rfftn(b)), _halves(a.shape[2]), np.zeros((4, n))
     for radius, plane, other in zip(_radii(a.shape), *spectra, strict=True):
         shell = np.rint(radius).astype(np.intp).ravel()
+        plane, other = plane.astype(np.complex128), other.astype(np.complex128)
         products = ((plane * other.conj()).real, np.abs(plane) ** 2, np.abs(other) ** 2, np.ones(plane.shape))
         for total, values in zip(sums, products, strict=True):
             total += np.bincount(shell, weights=(halves * values).ravel(), minlength=n)[:n]

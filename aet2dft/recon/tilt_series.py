@@ -74,7 +74,9 @@ class TiltSeries:
         degrees = degrees[:, 0] if degrees.ndim == 2 and degrees.shape[1] == 1 else degrees
         if degrees.ndim not in (1, 2) or len(degrees) != len(projections):
             raise InputError(f"{len(projections)} images, but angles of shape {degrees.shape}; give one row per image")
-        middle = [size // 2 for size in projections.shape[1:3]] if center is None else center
+        if projections.ndim != 3:
+            raise InputError(f"images of shape {projections.shape} are no stack (n, nx, ny); give one")
+        middle = [size // 2 for size in projections.shape[1:]] if center is None else center
         return cls(
             projections=projections,
             rotations=tilt_rotations(degrees) if degrees.ndim == 1 else euler_rotations(degrees),
@@ -155,7 +157,8 @@ def _digest(record: TiltSeries | Volume) -> str:
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if isinstance(value, (np.ndarray, float)):
-            content.update(np.ascontiguousarray(value).tobytes())
+            content.update(str(np.shape(value)).encode())
+            content.update(np.ascontiguousarray(value).data)
     return content.hexdigest()
 
 

@@ -57,7 +57,7 @@ def test_angles_that_are_not_one_row_per_image_are_refused(angles):
         series(angles=angles)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (0, 4, 4), (2, 2, 2, 2)])
+@pytest.mark.parametrize("shape", [(3,), (3, 3), (0, 4, 4), (2, 2, 2, 2)])
 def test_what_is_no_stack_of_images_is_refused(shape):
     with pytest.raises(InputError, match="no stack"):
         TiltSeries.from_angles(np.zeros(shape), np.zeros(shape[0]), pixel_size=0.35)
@@ -93,6 +93,11 @@ def test_the_digest_follows_the_numbers_and_nothing_else():
     assert series().digest == series().digest != series(angles=[-60, 0, 59]).digest
     made = [Volume(values=np.ones((3, 3, 3)), voxel_size=v, origin=np.zeros(3), history=(h,)) for v, h in _VOLUMES]
     assert made[0].digest == made[1].digest != made[2].digest
+    values = np.arange(24.0)
+    first, other = (
+        Volume(values=values.reshape(shape), voxel_size=0.4, origin=np.zeros(3)) for shape in ((2, 3, 4), (4, 3, 2))
+    )
+    assert first.digest != other.digest
 
 
 _VOLUMES = [(0.3, "a"), (0.3, "b"), (0.4, "a")]

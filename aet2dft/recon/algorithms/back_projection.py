@@ -103,5 +103,6 @@ def angular_weights(tilt_angles: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.full(len(folded), np.pi / len(folded))
     gaps = np.diff(tilts, append=tilts[0] + np.pi)
     # the missing wedge belongs to no image
-    gaps = np.minimum(gaps, 3 * np.median(gaps))
+    usual = np.median(gaps)
+    gaps = np.where(gaps > 3 * usual, usual, gaps)
     return np.asarray(((gaps + np.roll(gaps, 1)) / 2 / counts)[which])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +15,10 @@ from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.metrics import image_fit
 from aet2dft.recon.tilt_series import TiltSeries
 
-_SETTLED = 1e-4
+SETTLED = 1e-4
 """Relative change of the density in an iteration that is not worth another one."""
+TINY = float(np.finfo(np.float64).tiny)
+"""Least norm of data: images that are dark have none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +134,9 @@ class Descent:
         self._floor = 0.0 if positivity else float(np.finfo(np.float32).min)
         self._accelerate = accelerate
 
-    def advance(self, operator: Convolution, step: float) -> bool:
+    def advance(
+        self, operator: Convolution, step: float, constrain: Callable[[NDArray[np.float32]], None] | None = None
+    ) -> bool:
         """One step.
 
         Parameters
@@ -141,6 +145,8 @@ class Descent:
             T.
         step : float
             Length of the step; less than two over the largest eigenvalue, one over it with momentum.
+        constrain : callable, optional
+            Replaces the values after the step, in place, by what is nearest to them under further constraints.
 
         Returns
         -------
@@ -150,9 +156,12 @@ class Descent:
         following = (1 + np.sqrt(1 + 4 * self.momentum**2)) / 2
         factors = (self.momentum - 1) / following if self._accelerate else np.zeros_like(self.momentum)
         sums = np.empty((len(self.values), 4))
+        ahead = None if constrain is None else np.empty_like(self.values)
 
         def fill(p: int, plane: NDArray[np.float32]) -> None:
             kernels.extrapolate(self.values[p], self.previous[p], factors[p], plane)
+            if ahead is not None:
+                ahead[p] = plane
 
         def take(p: int, plane: NDArray[np.float32]) -> None:
             sums[p] = kernels.descend(
@@ -160,12 +169,16 @@ class Descent:
             )
 
         operator.run(fill, take)
+        if constrain is not None and ahead is not None:
+            constrain(self.values)
+            for p in range(len(sums)):
+                sums[p, [0, 2, 3]] = kernels.progress(ahead[p], self.values[p], self.previous[p])
         uphill, misfit, change, size = sums.sum(axis=0)
-        leads_uphill = sums[:, 0] > 0 if operator.independent else uphill > 0
+        leads_uphill = sums[:, 0] > 0 if operator.independent and constrain is None else uphill > 0
         self.momentum = np.where(leads_uphill, 1.0, following)
         self.iteration += 1
-        self._misfit.append(math.sqrt(max(0.0, 1 + 2 * float(misfit) / self.norm)))
-        return bool(change < _SETTLED**2 * size)
+        self._misfit.append(math.sqrt(max(0.0, 1 + 2 * float(misfit) / max(self.norm, TINY))))
+        return bool(change < SETTLED**2 * size)
 
     @property
     def memory(self) -> Memory:

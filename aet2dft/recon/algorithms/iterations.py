@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.recon.algorithms.checkpoint import Checkpoint, Progress
-from aet2dft.recon.algorithms.descent import Memory, State
+from aet2dft.recon.algorithms.descent import TINY, Memory, State
 from aet2dft.recon.algorithms.mapped import zeros
 from aet2dft.recon.fourier.columns import column_blocks, take_columns, tight_box
 from aet2dft.recon.tilt_series import TiltSeries
@@ -90,7 +90,7 @@ def run(
         whole.add(state, box)
         seconds += (times[-1] - times[0]) / max(1, len(times) - 1)
         memory = None
-    return Run(values=whole.values, misfit=np.sqrt(whole.misfit / max(whole.norm, 1e-300)), seconds=seconds)
+    return Run(values=whole.values, misfit=np.sqrt(whole.misfit / max(whole.norm, TINY)), seconds=seconds)
 
 
 class _Whole:

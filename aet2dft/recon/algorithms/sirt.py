@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aet2dft.recon.algorithms.descent import Memory, State
+from aet2dft.recon.algorithms.descent import SETTLED, TINY, Memory, State
 from aet2dft.recon.fourier.projector import Projector, plane_order, projector
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -17,8 +17,6 @@ _SHORTEST = 1.0
 """Voxels: shorter rays, which touch the support at a corner, count as if they were this long."""
 _LEAST_SEEN = 1.0
 """Images: a voxel at the rim of the only image that sees it counts as if that saw all of it."""
-_SETTLED = 1e-4
-"""Relative change of the density in an iteration that is not worth another one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +73,8 @@ def iterate(
     order = plane_order(series)
     allowed = np.ascontiguousarray(support.transpose(order))
     sets = [np.array([k]) for k in _spread(series)] if one_by_one else [np.arange(series.n_images)]
-    blocks = [_block(series.subset(chosen), support, allowed) for chosen in sets]
+    single_axis = series.is_single_axis  # which one image may be that is part of another series
+    blocks = [_block(series.subset(chosen), support, allowed, single_axis) for chosen in sets]
     values = np.zeros(allowed.shape, dtype=np.float32) if start is None else start.values.copy()
     misfit = [] if start is None else start.misfit.tolist()
     norm = float(np.square(series.projections, dtype=np.float64).sum())
@@ -87,7 +86,7 @@ def iterate(
             values += np.float32(relaxation) * block.voxels * block.operator.back_project(block.rays * residual)
             if positivity:
                 np.maximum(values, 0, out=values)
-        misfit.append((squared / norm) ** 0.5)
+        misfit.append((squared / max(norm, TINY)) ** 0.5)
         before -= values
         change, size = (float(np.square(array, dtype=np.float64).sum()) for array in (before, values))
         yield State(
@@ -101,12 +100,12 @@ def iterate(
                 misfit=np.array(misfit),
                 norm=norm,
             ),
-            converged=change < _SETTLED**2 * size,
+            converged=change < SETTLED**2 * size,
         )
 
 
-def _block(series: TiltSeries, support: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> _Block:
-    operator = projector(series, support.shape[2], support.shape[0])
+def _block(series: TiltSeries, support: NDArray[np.bool_], allowed: NDArray[np.bool_], single_axis: bool) -> _Block:
+    operator = projector(series, support.shape[2], support.shape[0], single_axis=single_axis)
     lengths = operator.project(allowed.astype(np.float32))
     rays = np.where(lengths > 0.5 * _SHORTEST, 1 / np.maximum(lengths, _SHORTEST), 0).astype(np.float32)
     voxels: NDArray[Any] = allowed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +72,9 @@ def iterate(
         start=start,
     )
     flatness = weight * float(descent.target.max()) / operator.norm
+    flattened = partial(flatten, weight=flatness, support=allowed, floor=floor)
     while True:
-        converged = descent.advance(operator, 1 / operator.norm)
-        flatten(descent.values, flatness, allowed, floor)
+        converged = descent.advance(operator, 1 / operator.norm, flattened)
         yield State(
             iteration=descent.iteration,
             values=descent.values.transpose(order),

@@ -55,13 +55,29 @@ def descend(
             ahead = old + f * (old - previous[i, j])
             new = max(ahead - s * (smooth[i, j] - target[i, j]), least)
             new = new if support[i, j] else np.float32(0.0)
-            uphill += (ahead - new) * (new - old)
-            misfit += ahead * (np.float32(0.5) * smooth[i, j] - target[i, j])
-            change += (new - old) * (new - old)
-            size += float(new * new)
+            # in double precision: squares of tiny or huge units leave single precision
+            moved = np.float64(new - old)
+            uphill += np.float64(ahead - new) * moved
+            misfit += np.float64(ahead) * np.float64(np.float32(0.5) * smooth[i, j] - target[i, j])
+            change += moved * moved
+            size += np.float64(new) * np.float64(new)
             previous[i, j] = old
             values[i, j] = new
     return uphill, misfit, change, size
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def progress(ahead: Singles, values: Singles, previous: Singles) -> tuple[float, float, float]:
+    """What `descend` tells of a step from `ahead`, where `previous` became `values`, but for the misfit."""
+    uphill = change = size = 0.0
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            new = np.float64(values[i, j])
+            moved = new - np.float64(previous[i, j])
+            uphill += (np.float64(ahead[i, j]) - new) * moved
+            change += moved * moved
+            size += new * new
+    return uphill, change, size
 
 
 @njit(cache=True, nogil=True)

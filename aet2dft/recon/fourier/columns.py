@@ -11,6 +11,8 @@ from scipy import fft
 from aet2dft.recon.fourier.fft import fast_size
 from aet2dft.recon.tilt_series import TiltSeries
 
+ENOUGH = 48
+"""Planes that are enough to judge all by."""
 BLOCK = 32
 """Planes that are reconstructed together: enough for every thread, few enough for the cache."""
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from aet2dft.recon.fourier import _kernels_fourier as kernels
 from aet2dft.recon.fourier._kernels_fourier import MARGIN
 from aet2dft.recon.fourier.fft import fast_size
-from aet2dft.recon.fourier.interpolation import as_pairs, centering, taper
+from aet2dft.recon.fourier.interpolation import as_pairs, centering, doubled_size, taper
 from aet2dft.recon.fourier.threads import in_threads
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -144,7 +144,7 @@ def grid_volume(series: TiltSeries, depth: int, *, oversampling: int, reach: flo
     """
     shape = (*series.projections.shape[1:], depth)
     size = grid_size(shape, oversampling)
-    doubled = fast_size(2 * shape[0]), fast_size(2 * shape[1])
+    doubled = doubled_size(shape[0]), doubled_size(shape[1])
     spectra = _image_spectra(series, doubled)
     offset = series.center - np.array(shape[:2]) // 2
     steps = np.array(doubled) / size

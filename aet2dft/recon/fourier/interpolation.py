@@ -11,6 +11,7 @@ from scipy import fft
 
 from aet2dft.recon.fourier import _kernels_fourier as kernels
 from aet2dft.recon.fourier._kernels_fourier import WIDTH
+from aet2dft.recon.fourier.fft import fast_size
 
 
 def windows(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -37,6 +38,17 @@ def windows(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.floa
     weights = np.empty((len(at), WIDTH), dtype=np.float32)
     kernels.windows(np.ascontiguousarray(at), first, weights)
     return first, weights
+
+
+def doubled_size(samples: int) -> int:
+    """Points of the grid in which an object is interpolated: it fills half at most, and a window fits.
+
+    Parameters
+    ----------
+    samples : int
+        Of the object.
+    """
+    return fast_size(max(2 * samples, WIDTH + 1))
 
 
 def taper(samples: int, size: int) -> NDArray[np.float32]:

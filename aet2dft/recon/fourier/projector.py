@@ -17,7 +17,7 @@ from aet2dft.recon.fourier import _kernels_fourier as kernels
 from aet2dft.recon.fourier._kernels_fourier import MARGIN
 from aet2dft.recon.fourier.columns import shift_columns
 from aet2dft.recon.fourier.fft import SliceTransform, VolumeTransform, fast_size
-from aet2dft.recon.fourier.interpolation import as_pairs, centering, taper, windows
+from aet2dft.recon.fourier.interpolation import as_pairs, centering, doubled_size, taper, windows
 from aet2dft.recon.fourier.threads import in_shares, in_threads
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -62,7 +62,7 @@ class SliceProjector:
         n_rows = rows or self._n_rows
         self.shape = (n_columns, n_rows, depth)
         self._length = line_length(self._n_rows, (n_rows, depth))
-        self._padded = (fast_size(2 * n_rows), fast_size(2 * depth))
+        self._padded = (doubled_size(n_rows), doubled_size(depth))
         directions = series.rotations[:, (0, 2), 0]
         frequencies = np.arange(self._length // 2)
         points = directions[:, None, :] * frequencies[:, None] * np.array(self._padded) / self._length
@@ -167,7 +167,7 @@ class VolumeProjector:
         self.shape = (rows or n_rows, n_columns, depth)
         self._image_shape = (n_rows, n_columns)
         self._lengths = line_lengths(series, self.shape)
-        self._padded = (fast_size(2 * self.shape[0]), fast_size(2 * n_columns), fast_size(2 * depth))
+        self._padded = (doubled_size(self.shape[0]), doubled_size(n_columns), doubled_size(depth))
         lengths, padded = np.array(self._lengths), np.array(self._padded)
         self._axes = np.ascontiguousarray(series.rotations[:, :, :2].swapaxes(1, 2) * padded / lengths[:, None])
         self._centers = series.center
@@ -268,7 +268,7 @@ class VolumeProjector:
         return wide[: self.shape[0], :, MARGIN:-MARGIN]
 
 
-def projector(series: TiltSeries, depth: int, rows: int | None = None) -> Projector:
+def projector(series: TiltSeries, depth: int, rows: int | None = None, *, single_axis: bool | None = None) -> Projector:
     """The projection for the rotations of a series.
 
     Parameters
@@ -279,8 +279,11 @@ def projector(series: TiltSeries, depth: int, rows: int | None = None) -> Projec
         Voxels of the volume along the beam at zero tilt.
     rows : int, optional
         Voxels of the volume along its first axis; default: as many as pixels.
+    single_axis : bool, optional
+        Whether planes perpendicular to the tilt axis are projected by themselves; default: as the rotations are.
     """
-    return SliceProjector(series, depth, rows) if series.is_single_axis else VolumeProjector(series, depth, rows)
+    by_planes = series.is_single_axis if single_axis is None else single_axis
+    return SliceProjector(series, depth, rows) if by_planes else VolumeProjector(series, depth, rows)
 
 
 def plane_order(series: TiltSeries) -> tuple[int, int, int]:

@@ -5,11 +5,9 @@ What an array means is decided in ``readers``; tables of angles are text or arra
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft import hdf5
-from aet2dft.array_headers import unreadable
+from aet2dft.array_headers import npz_headers, unreadable
 from aet2dft.errors import Aet2dftError, InputError
 from aet2dft.matlab import mat_array, mat_variables
 from aet2dft.mrc import SUFFIXES, mrc_array, mrc_header
@@ -33,8 +31,6 @@ _LENGTHS = {"å": 1.0, "a": 1.0, "angstrom": 1.0, "angstroms": 1.0, "nm": 10.0, 
 _DEGREES = {"deg": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0, "rad": math.degrees(1), "radians": math.degrees(1)}
 """Degrees in the units of angles of EMD files, likewise."""
 _TILT = re.compile("tilt|angle|alpha|theta")
-_NPY_HEADER = 1 << 16
-"""Bytes of a .npy file that are looked at; an honest header is shorter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,23 +115,11 @@ def _npy(path: Path) -> dict[str, StoredArray]:
 
 def _npz(path: Path) -> dict[str, StoredArray]:
     found = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            name = member.removesuffix(".npy")
-            shape, dtype = _npy_header(archive, member)
-            _require_numbers(path, name, dtype)
-            hdf5.check_size(path, name, shape, dtype.itemsize)
-            found[name] = StoredArray(shape=shape, load=partial(_npz_member, path, name))
+    for name, (shape, dtype) in npz_headers(path).items():
+        _require_numbers(path, name, dtype)
+        hdf5.check_size(path, name, shape, dtype.itemsize)
+        found[name] = StoredArray(shape=shape, load=partial(_npz_member, path, name))
     return found
-
-
-def _npy_header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with archive.open(member) as file:
-        head = io.BytesIO(file.read(_NPY_HEADER))
-    version = np.lib.format.read_magic(head)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(head)
-    return shape, dtype
 
 
 def _npz_member(path: Path, name: str) -> NDArray[Any]:

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from aet2dft.recon.algorithms import least_squares
 from aet2dft.recon.algorithms.mapped import applied
-from aet2dft.recon.fourier.columns import centered_columns, reached_columns, take_columns
+from aet2dft.recon.fourier.columns import ENOUGH, centered_columns, reached_columns, take_columns
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.metrics import image_fit
 from aet2dft.recon.tilt_series import TiltSeries
 
 _ITERATIONS = 20
 """Of the least squares by which a calibration is judged."""
-_COLUMNS = 48
-"""Planes about one tilt axis that are enough to judge by."""
 _CERTAIN = 3.0
 """Standard errors from which on an offset of the centers of mass is worth a look."""
 _SMALLEST = 0.05
@@ -87,7 +85,7 @@ def find_center(series: TiltSeries, support: NDArray[np.bool_]) -> CenterOffset:
     if not max(_SMALLEST, _CERTAIN * error) <= abs(pixels) <= _LARGEST * series.projections.shape[1]:
         return CenterOffset(pixels=pixels, error=error, r_factor=math.nan, r_factor_moved=math.nan, agreed=False)
     if series.is_single_axis:
-        columns = reached_columns(support, _COLUMNS)
+        columns = reached_columns(support, ENOUGH)
         series, support = take_columns(series, columns), support[:, columns]
     before, after = (_image_r_factors(moved(series, by), support) for by in (0.0, pixels))
     return CenterOffset(
@@ -186,7 +184,7 @@ def _left_out_r_factors(series: TiltSeries, support: NDArray[np.bool_]) -> NDArr
     for fold in range(_FOLDS):
         out = np.arange(series.n_images) % _FOLDS == fold
         left_out = series.subset(out)
-        computed = project_volume(left_out, _short_run(series.subset(~out), support))
+        computed = project_volume(left_out, _short_run(centered_columns(series.subset(~out)), support))
         computed *= _brightness(computed, left_out.projections)[:, None, None].astype(np.float32)
         difference = np.abs(computed - left_out.projections).sum(axis=(1, 2), dtype=np.float64)
         found[out] = difference / np.abs(left_out.projections).sum(axis=(1, 2), dtype=np.float64)
@@ -201,14 +199,26 @@ def binned(series: TiltSeries) -> TiltSeries:
     series : TiltSeries
         Images.
     """
-    by = -(-max(series.projections.shape[1:]) // COARSE)
+    return centered_columns(added_up(series, -(-max(series.projections.shape[1:]) // COARSE)))
+
+
+def added_up(series: TiltSeries, by: int) -> TiltSeries:
+    """Sums over squares of so many pixels; what is left over at the ends is cut off.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images.
+    by : int
+        Pixels along each edge that become one.
+    """
     whole = at_least(series.projections, by)
     n, *shape = whole.shape
     rows, columns = (size // by for size in shape)
     kept = whole[:, : rows * by, : columns * by]
     sums = kept.reshape(n, rows, by, columns, by).sum(axis=(2, 4))
     middles = (series.center - (by - 1) / 2) / by
-    return centered_columns(replace(series, projections=sums, center=middles, pixel_size=by * series.pixel_size))
+    return replace(series, projections=sums, center=middles, pixel_size=by * series.pixel_size)
 
 
 def at_least(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:

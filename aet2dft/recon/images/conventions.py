@@ -6,7 +6,7 @@ What a convention means is written in ``geometry``; what can be wrong with the i
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from aet2dft.errors import InputError
 from aet2dft.recon.algorithms import least_squares
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.geometry import compose, euler_angles
-from aet2dft.recon.images.calibration import at_least
+from aet2dft.recon.images.calibration import added_up
 from aet2dft.recon.metrics import ImageFit, image_fit
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -253,19 +253,9 @@ def _angles(series: TiltSeries) -> NDArray[np.float64]:
 def _coarse(series: TiltSeries, most: int) -> tuple[TiltSeries, int]:
     """Images of at most so many pixels per edge, without their ground, and the pixels per edge that became one."""
     binning = -(-max(series.projections.shape[1:]) // most)
-    whole = at_least(series.projections, binning)
-    n, rows, columns = whole.shape
-    rows, columns = rows // binning, columns // binning
-    cut = whole[:, : rows * binning, : columns * binning]
-    images = cut.reshape(n, rows, binning, columns, binning).mean(axis=(2, 4), dtype=np.float64)
-    images -= np.percentile(images, _GROUND, axis=(1, 2), keepdims=True)
-    return TiltSeries(
-        projections=images.astype(np.float32),
-        rotations=series.rotations,
-        tilt_angles=series.tilt_angles,
-        pixel_size=binning * series.pixel_size,
-        center=(series.center + 0.5) / binning - 0.5,
-    ), binning
+    coarse = added_up(series, binning)
+    ground = np.percentile(coarse.projections, _GROUND, axis=(1, 2), keepdims=True)
+    return replace(coarse, projections=coarse.projections - ground.astype(np.float32)), binning
 
 
 def _fit(coarse: TiltSeries, convention: Convention) -> ImageFit:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
-from aet2dft.recon.tilt_series import TiltSeries
 
 PIXEL_SIZES = (0.05, 2.0)
 """Å; a pixel size outside this range is in another unit."""
@@ -29,17 +28,6 @@ _DARK = 0.5
 """Standard deviations by which the middle of the mean image must be darker than its border to be called dark."""
 _OTHER_INTENSITY = 0.3
 """Relative difference from the median total above which an image is named."""
-_COVERED = 0.1
-"""Voxels of the smoothed support in a ray that passes through it."""
-_BLUR = 2.0
-"""Å: standard deviation of the Gaussian that merges atoms before bright pixels are told from dark ones."""
-_DARK_BRIGHT = (2.0, 98.0)
-"""Percentiles of a blurred image between which the limit of its bright pixels lies."""
-_SOME_OUTSIDE, _MOST_OUTSIDE = 0.02, 0.2
-"""Part of the bright pixels outside a support that is noted, and that is refused.
-
-A published mask that is moved by 20 of 68 pixels leaves out 9 %, a slab that holds less than half of the particle 23 %.
-"""
 _FEW_IMAGES, _SHORT_RANGE = 10, 60.0
 """Number of images, and range of angles in degrees, below which the elongation is said."""
 Images = NDArray[np.float32]
@@ -187,7 +175,7 @@ def _spread(profiles: NDArray[np.float32]) -> float:
 def _unusual_totals(images: Images, numbers: Numbers) -> Notes:
     totals = images.sum(axis=(1, 2), dtype=np.float64)
     median = float(np.median(totals))
-    off = np.flatnonzero(np.abs(totals - median) > _OTHER_INTENSITY * abs(median))
+    off = np.flatnonzero(np.abs(totals - median) > _OTHER_INTENSITY * abs(median)) if median else np.zeros(0, int)
     if not off.size:
         return ()
     listed = ", ".join(f"image {numbers[k]} {totals[k] / median:.2f}" for k in off[:5]) + (
@@ -204,49 +192,16 @@ def _unusual_angles(theta: NDArray[np.float64]) -> Notes:
         notes += (f"{many} an earlier one, or the opposite of one",)
     reach = float(np.ptp(theta))
     if reach == 0:
-        return (*notes, f"{len(theta)} images at one tilt: nothing is known of the depth of the object")
+        return (
+            *notes,
+            f"{len(theta)} image{'s' * (len(theta) > 1)} at one tilt: nothing is known of the depth of the object",
+        )
     if len(theta) < _FEW_IMAGES or reach < _SHORT_RANGE:
         notes += (
             f"{len(theta)} images over {reach:.0f} degrees: the volume will be elongated by {elongation(reach):.2f} "
             "along the beam",
         )
     return notes
-
-
-def check_support(series: TiltSeries, support: NDArray[np.bool_]) -> Notes:
-    """Refuse a support that leaves out the object, and note one that cuts it.
-
-    Parameters
-    ----------
-    series : TiltSeries
-        Images, bright on dark.
-    support : ndarray of bool, shape (nx, ny, nz)
-        Where the density may differ from zero.
-
-    Returns
-    -------
-    tuple of str
-        What is unusual but can be worked with.
-
-    Raises
-    ------
-    InputError
-        If most of the bright pixels of the images lie where nothing of the support projects to.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    from aet2dft.recon.fourier.projector import project_volume
-
-    smooth = gaussian_filter(support.astype(np.float32), 1.0, mode="nearest")
-    covered = project_volume(series, smooth) > _COVERED
-    blurred = np.stack([gaussian_filter(image, _BLUR / series.pixel_size) for image in series.projections])
-    dark, bright = np.percentile(blurred, _DARK_BRIGHT, axis=(1, 2))
-    object_pixels = blurred > ((dark + bright) / 2)[:, None, None]
-    outside = float((object_pixels & ~covered).sum() / object_pixels.sum())
-    said = f"the support leaves out {100 * outside:.0f} % of the bright pixels of the images"
-    if outside > _MOST_OUTSIDE:
-        raise InputError(f"{said}: the object is elsewhere; give a support in the frame of the images that holds it")
-    return (f"{said}: it may cut the object",) if outside > _SOME_OUTSIDE else ()
 
 
 def elongation(tilt_range: float) -> float:

@@ -40,9 +40,12 @@ def noise_deviation(images: ArrayLike) -> NDArray[np.float64]:
     stack = np.asarray(images)
     rows, columns = (np.fft.fftfreq(n) for n in stack.shape[1:])
     radius = np.hypot(rows[:, None], columns)
+    corners = radius > 0.5
+    if not corners.any():  # a single row or column has none
+        return np.zeros(len(stack))
     filters = _Filters(
-        corners=radius > 0.5,
-        squared=np.fft.fft2(np.square(np.fft.ifft2(radius > 0.5).real)),
+        corners=corners,
+        squared=np.fft.fft2(np.square(np.fft.ifft2(corners).real)),
         blur=np.exp(-2.0 * (np.pi * _BLUR * radius) ** 2),
     )
     noise, signal, both, alone = np.array(of_each(partial(_moments, filters=filters), stack)).mean(axis=0)

@@ -6,20 +6,20 @@ import math
 from dataclasses import replace
 
 from aet2dft.memory import as_text, require_memory
-from aet2dft.recon.fourier.columns import BLOCK, tight_box
-from aet2dft.recon.fourier.fft import fast_size, quick_size
+from aet2dft.recon.fourier.columns import BLOCK, ENOUGH, tight_box
+from aet2dft.recon.fourier.fft import quick_size
 from aet2dft.recon.fourier.gridding import TOGETHER, grid_size
+from aet2dft.recon.fourier.interpolation import doubled_size
 from aet2dft.recon.fourier.projector import line_lengths
 from aet2dft.recon.images.calibration import binned
 from aet2dft.recon.volumes.preparation import Plan
 from aet2dft.recon.volumes.support import shadow_support
-from aet2dft.recon.volumes.trial import COLUMNS
 
 _SINGLE, _COMPLEX = 4, 8
 """Bytes of a real and of a complex number."""
 _DESCENT = 3 * _SINGLE + 2
 """Bytes per voxel of density, its predecessor and right-hand side, and of the support in two orders."""
-_STATES = {"tv": _DESCENT + 7 * _SINGLE + 1, "sirt": 6 * _SINGLE, "sart": 4 * _SINGLE, "fbp": 2 * _SINGLE}
+_STATES = {"tv": _DESCENT + 8 * _SINGLE + 1, "sirt": 6 * _SINGLE, "sart": 4 * _SINGLE, "fbp": 2 * _SINGLE}
 """Bytes per voxel that an algorithm keeps, where they are not those of descent."""
 BY_PROJECTION = ("sirt", "sart", "fbp")
 """Algorithms without a convolution."""
@@ -61,7 +61,7 @@ def _by_planes(planned: Plan) -> float:
     halves = kept + half + some(BLOCK, 0.5) if planned.settings.halves is not False else 0.0
     # the grid of GENFIRE is made and compared as a whole at the end
     end = kept + images + 1.75 * points + (TOGETHER * 1.5 * _grid_size(planned) * columns * _COMPLEX if points else 0.0)
-    return max(corrected + voxels + some(COLUMNS), kept + some(BLOCK), halves, end)
+    return max(corrected + voxels + some(ENOUGH), kept + some(BLOCK), halves, end)
 
 
 def _box(planned: Plan) -> tuple[int, int]:
@@ -74,6 +74,8 @@ def _box(planned: Plan) -> tuple[int, int]:
         coarse = binned(planned.series)
         by = round(coarse.pixel_size / planned.series.pixel_size)
         support = shadow_support(coarse, -(-depth // by))
+        if not support.any():
+            return rows, depth
     box = tight_box(support)
     along, _, deep = (by * len(range(*part.indices(size))) for part, size in zip(box, support.shape, strict=True))
     return min(rows, along), min(depth, deep)
@@ -98,7 +100,7 @@ def _whole(planned: Plan) -> float:
     if series.is_single_axis:
         # planes that are neighbors depend on each other, their transforms do not
         return images + state
-    padded, doubled = ([size(2 * n - 1) for n in shape] for size in (quick_size, fast_size))
+    padded, doubled = [quick_size(2 * n - 1) for n in shape], [doubled_size(n) for n in shape]
     spectrum = padded[1] * (padded[2] // 2 + 1)
     kernel = 2 * shape[0] * 2 * shape[1] * shape[2] * _SINGLE
     response = padded[0] * spectrum * _SINGLE

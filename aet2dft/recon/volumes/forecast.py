@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.recon.algorithms.catalog import ALGORITHMS, start
-from aet2dft.recon.fourier.columns import BLOCK, take_columns
+from aet2dft.recon.fourier.columns import BLOCK, ENOUGH, take_columns
 from aet2dft.recon.images.calibration import COARSE
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.volumes.footprint import BY_PROJECTION
 from aet2dft.recon.volumes.preparation import FEWEST, Plan
-from aet2dft.recon.volumes.trial import COLUMNS
 
 _FEW, _MORE = 4, 16
 """Columns of the two pieces about one tilt axis: their difference does not hold what is done once."""
@@ -76,7 +75,7 @@ def _by_planes(planned: Plan, iterations: int, trial: float) -> float:
     blocks = -(-columns // BLOCK)
     total = blocks * pace.seconds(iterations, size=columns / blocks)
     if trial:
-        total += pace.seconds(trial, size=min(COLUMNS, columns))
+        total += pace.seconds(trial, size=min(ENOUGH, columns))
     if planned.settings.halves is not False:
         total += _both_halves(planned) * pace.seconds(iterations, size=min(BLOCK, columns))
     return total
@@ -85,8 +84,9 @@ def _by_planes(planned: Plan, iterations: int, trial: float) -> float:
 def _pace_of_planes(planned: Plan) -> _Pace:
     """By the number of planes."""
     few, more = min(_FEW, planned.shape[1]), min(_MORE, planned.shape[1])
+    middle = (planned.shape[1] - more) // 2  # there is something to see
     low, high = (
-        _timed(planned, take_columns(planned.series, np.arange(n)), (planned.shape[0], n, planned.shape[2]))
+        _timed(planned, take_columns(planned.series, middle + np.arange(n)), (planned.shape[0], n, planned.shape[2]))
         for n in (few, more)
     )
     return _Pace.between(few, low, more, high)

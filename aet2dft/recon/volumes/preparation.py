@@ -130,6 +130,11 @@ def prepare(planned: Plan, scratch: Path | None = None) -> Problem:
     if support is None:
         extended = settings.extended
         support = np.ones(planned.shape, dtype=bool) if extended else shadow_support(series, planned.shape[2])
+    if not support.any():
+        raise InputError(
+            "no voxel lies in the shadow of the object in every image: some images are far out of place, or the angles "
+            "are others; align the images, look at the angles, or give --support"
+        )
     ground = background(series, support)
     series = replace(series, projections=applied(np.subtract, series.projections, ground, scratch))
     problem = Problem(

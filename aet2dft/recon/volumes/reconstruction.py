@@ -21,14 +21,15 @@ from aet2dft.recon.algorithms.catalog import ALGORITHMS, start
 from aet2dft.recon.algorithms.checkpoint import Checkpoint
 from aet2dft.recon.algorithms.extent import inside
 from aet2dft.recon.algorithms.iterations import Run, Tell, run
-from aet2dft.recon.fourier.columns import reached_columns, take_columns, tight_box
+from aet2dft.recon.fourier.columns import centered_columns, reached_columns, take_columns, tight_box
 from aet2dft.recon.fourier.fft import quick_size
 from aet2dft.recon.fourier.gridding import grid_size
+from aet2dft.recon.fourier.interpolation import doubled_size
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.images.noise import noise_r_factor, unexplained
 from aet2dft.recon.metrics import ShellCorrelation, format_r, fourier_shell_correlation, image_fit
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.volumes.footprint import require
+from aet2dft.recon.volumes.footprint import BY_PROJECTION, require
 from aet2dft.recon.volumes.preparation import Plan, Problem, plan, prepare
 from aet2dft.recon.volumes.quality import Coverage, coverage
 from aet2dft.recon.volumes.support import shadow_support
@@ -55,7 +56,7 @@ class Reconstruction:
     iterations: int
     """Iterations behind the volume."""
     grid_shape: tuple[int, ...]
-    """Samples of the padded grid whose frequencies are compared with those of the images."""
+    """Samples of the grid of the transforms: of the frequencies of genfire, else of a convolution or projection."""
     support: NDArray[np.bool_] | None
     """(nx, ny, nz): that of the user; None: by the shadows."""
     support_fraction: float
@@ -222,12 +223,10 @@ def carry_out(
 
 def _doubts(planned: Plan, problem: Problem, r_factor: float) -> tuple[str, ...]:
     """Whether the images fit one object at all, after as many iterations as that takes."""
+    if planned.settings.iterations is not None or planned.algorithm == "fbp":
+        return ()
     noise = float(noise_r_factor(problem.series.projections).mean())
-    if (
-        planned.settings.iterations is not None
-        or planned.algorithm == "fbp"
-        or unexplained(r_factor, noise) < _DOUBTFUL
-    ):
+    if unexplained(r_factor, noise) < _DOUBTFUL:
         return ()
     return (
         f"R factor {format_r(r_factor)}, of which noise explains {format_r(noise)}: the images do not fit one object; "
@@ -327,7 +326,7 @@ def _halves(planned: Plan, problem: Problem, iterations: int, seed: int) -> Shel
     reached = reached_columns(problem.support)
     some = reached[max(0, (len(reached) - _HALF_COLUMNS) // 2) :][:_HALF_COLUMNS]
     for part in (order[::2], order[1::2]):
-        half, support = problem.series.subset(np.sort(part)), problem.support
+        half, support = centered_columns(problem.series.subset(np.sort(part))), problem.support
         if planned.support is None and not planned.settings.extended:
             support = shadow_support(half, planned.shape[2])
         if planned.by_planes:
@@ -354,5 +353,6 @@ def _grid_shape(planned: Plan) -> tuple[int, ...]:
     if planned.algorithm == "genfire":
         size = grid_size(turned, planned.settings.oversampling)
         return (size, shape[1] if single else size, size)
-    rows, *rest = (quick_size(2 * n - 1) for n in turned)
+    by_projection = planned.algorithm in BY_PROJECTION
+    rows, *rest = (doubled_size(n) if by_projection else quick_size(2 * n - 1) for n in turned)
     return (rows, shape[1], *rest) if single else (rows, *rest)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aet2dft.recon.algorithms.checkpoint import Checkpoint, Looks
 from aet2dft.recon.algorithms.descent import State, watched
-from aet2dft.recon.fourier.columns import reached_columns, take_columns
+from aet2dft.recon.fourier.columns import ENOUGH, centered_columns, reached_columns, take_columns
 from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -31,8 +31,6 @@ _FEWEST = 10
 """Images of which some can be left out."""
 _FEWEST_FITTED = 3
 """Images that must remain: fewer say nothing of an object in three dimensions."""
-COLUMNS = 48
-"""Planes perpendicular to a single tilt axis that are enough to judge by."""
 _SAME_BEAM = 1e-6
 """Sine squared, roughly, of an angle between beams along which the same is seen."""
 Start = Callable[..., Iterator[State]]
@@ -97,9 +95,10 @@ def leave_out(
     """
     noise = float(noise_r_factor(series.projections[left_out]).mean())
     if by_planes:
-        columns = reached_columns(support, COLUMNS)
+        columns = reached_columns(support, ENOUGH)
         series, support = take_columns(series, columns), support[:, columns]
-    fitted = series.subset(np.setdiff1d(np.arange(series.n_images), left_out))
+    # images about one axis may be left of a series that had more
+    fitted = centered_columns(series.subset(np.setdiff1d(np.arange(series.n_images), left_out)))
     held_out = series.subset(left_out)
     before = None if checkpoint is None else checkpoint.looks()
     iterations, r_free = ([], []) if before is None else (before.iteration.tolist(), before.r_free.tolist())

@@ -12,6 +12,7 @@ from aet2dft.config import ReconstructSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.algorithms.catalog import ALGORITHMS, choose
 from aet2dft.recon.algorithms.checkpoint import Checkpoint
+from aet2dft.recon.fourier import columns
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.volumes.reconstruction import reconstruct
@@ -51,6 +52,18 @@ def test_every_algorithm_finds_the_object_in_its_own_units(series, truth, algori
     assert "chosen by the user" in result.reason
     assert result.scale == pytest.approx(1, abs=0.2)
     assert result.r_free < 0.35
+
+
+@pytest.mark.parametrize("algorithm", ["lsq", "genfire", "resire", *OTHERS])
+def test_dark_margins_are_planes_like_others(series, algorithm, monkeypatch):
+    monkeypatch.setattr(columns, "BLOCK", 4)
+    images = np.pad(series.projections, ((0, 0), (0, 0), (9, 9)))
+    dark = TiltSeries.from_angles(images, TILTS, pixel_size=0.5)
+    support = np.ones((N, N + 18, N), bool)
+    settings = ReconstructSettings(algorithm=algorithm, iterations=2, held_out=0, halves=False)
+    volume, result = reconstruct(dark, settings, support=support)
+    assert np.isfinite(result.misfit).all()
+    assert np.abs(volume.values[:, 0]).max() < 1e-5 * volume.values.max()
 
 
 @pytest.mark.parametrize("algorithm", ["tv", "est"])

@@ -65,6 +65,15 @@ def test_the_norm_of_the_operator_is_its_largest_eigenvalue_and_a_little_more(si
     assert largest <= normal_operator(series, (8, 7, 6)).norm <= 1.03 * largest
 
 
+@pytest.mark.parametrize("tilt", [40.0, 45.0])
+def test_plain_steps_converge_on_one_image_across_the_grid(tilt):
+    series = TiltSeries.from_angles(np.ones((1, 24, 1), np.float32), [tilt], pixel_size=0.4)
+    states = iterate(series, np.ones((24, 1, 24), bool), accelerate=False, positivity=False)
+    misfit = next(islice(states, 99, None)).memory.misfit
+    assert misfit[-1] < 0.01
+    assert misfit.max() == misfit[0]
+
+
 @pytest.mark.parametrize("single_axis", [True, False])
 def test_plain_steps_never_raise_the_misfit_and_momentum_ends_below(single_axis):
     random = np.random.default_rng(3)

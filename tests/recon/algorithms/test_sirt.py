@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from slow_projection import projection_matrix
 
-from aet2dft.recon.algorithms.sirt import iterate
+from aet2dft.recon.algorithms.sirt import _spread, iterate
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -39,6 +39,21 @@ def test_two_iterations_are_those_of_the_formula(angles):
         step = matrix.T @ (rays * (series.projections.ravel() - matrix @ values)) / seen
         values = np.maximum(values + np.where(support.ravel(), step, 0), 0)
     found = last(iterate(series, support), 2).values
+    assert_allclose(found.ravel(), values, atol=2e-5 * values.max())
+
+
+def test_an_image_that_is_not_turned_follows_the_formula_among_others_that_are():
+    angles = EULER.copy()
+    angles[4] = 0
+    _, series, support = case(angles)
+    matrices = projection_matrix(series, N).reshape(len(angles), -1, N**3)
+    values = np.zeros(N**3)
+    for k in _spread(series):
+        lengths = matrices[k] @ support.ravel()
+        rays = np.where(lengths > 0.5, 1 / np.maximum(lengths, 1), 0)
+        step = matrices[k].T @ (rays * (series.projections[k].ravel() - matrices[k] @ values))
+        values = np.maximum(values + np.where(support.ravel(), step, 0), 0)
+    found = last(iterate(series, support, one_by_one=True), 1).values
     assert_allclose(found.ravel(), values, atol=2e-5 * values.max())
 
 

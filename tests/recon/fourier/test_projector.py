@@ -29,6 +29,20 @@ def test_projections_and_their_adjoint_are_those_of_the_matrix(single_axis, seed
 
 
 @pytest.mark.parametrize("single_axis", [True, False])
+@pytest.mark.parametrize(("shape", "depth"), [((10, 9), 1), ((2, 9), 3), ((7, 1), 8), ((1, 1), 1)])
+def test_objects_narrower_than_a_window_are_projected_as_well(shape, depth, single_axis):
+    random = np.random.default_rng(4)
+    series = random_series(random, single_axis=single_axis, shape=shape)
+    volume = random.normal(size=(*shape, depth)).astype(np.float32)
+    matrix = projection_matrix(series, depth)
+    expected = (matrix @ volume.ravel().astype(float)).reshape(series.projections.shape)
+    assert_allclose(project_volume(series, volume), expected, atol=3e-6 * np.abs(expected).max())
+    back = projector(series, depth).back_project(series.projections).transpose(plane_order(series))
+    expected = (series.projections.ravel().astype(float) @ matrix).reshape(volume.shape)
+    assert_allclose(back, expected, atol=3e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("single_axis", [True, False])
 def test_back_projection_is_the_adjoint_of_projection(single_axis):
     random = np.random.default_rng(5)
     series = random_series(random, single_axis=single_axis, n=7, shape=(24, 22))

@@ -55,3 +55,7 @@ def test_a_background_leaves_the_noise_and_enters_the_r_factor():
 
 def test_images_of_zeros_have_an_r_factor_of_zero():
     assert_allclose(noise_r_factor(np.zeros((2, 8, 8))), 0.0)
+
+
+def test_images_of_one_row_tell_no_noise():
+    assert_allclose(noise_r_factor(np.random.default_rng(0).random((3, 1, 16))), 0.0)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from aet2dft import memory
 from aet2dft.config import ReconstructSettings
 from aet2dft.errors import InputError, ParseError, ResourceError
 from aet2dft.recon.algorithms import checkpoint
+from aet2dft.recon.algorithms.catalog import start
 from aet2dft.recon.fourier import columns
 from aet2dft.recon.fourier.columns import centered_columns
 from aet2dft.recon.fourier.projector import project_volume
@@ -25,7 +28,7 @@ from aet2dft.recon.volumes import reconstruction
 from aet2dft.recon.volumes.footprint import needed_bytes
 from aet2dft.recon.volumes.preparation import plan
 from aet2dft.recon.volumes.reconstruction import reconstruct
-from aet2dft.recon.volumes.trial import choose_held_out
+from aet2dft.recon.volumes.trial import choose_held_out, leave_out
 
 N = 32
 ANGLES = np.linspace(-68, 68, 24)
@@ -443,3 +446,38 @@ def test_images_that_fit_no_object_are_said_so():
     shuffled = TiltSeries.from_angles(mixed, ANGLES, pixel_size=0.5)
     result = reconstruct(shuffled)[1]
     assert any("one object" in text for text in result.warnings), result.r_factor
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_the_unit_of_the_images_changes_nothing(truth, unit):
+    settings = ReconstructSettings(iterations=30, held_out=0)
+    plain, other = images_of(truth, noise=0.2), images_of(truth, noise=0.2)
+    other = replace(other, projections=other.projections * np.float32(unit))
+    (volume, result), (scaled, same) = (reconstruct(series, settings) for series in (plain, other))
+    assert_allclose(scaled.values / unit, volume.values, atol=1e-3 * volume.values.max())
+    assert_allclose(same.misfit, result.misfit, rtol=1e-3)
+    assert_allclose(same.fsc.correlation, result.fsc.correlation, atol=1e-3)
+
+
+def test_a_series_from_which_its_only_other_axis_is_left_out_is_fitted_in_its_own_frame(truth):
+    angles = np.column_stack([0 * ANGLES, ANGLES, 0 * ANGLES])
+    angles[5] = 1.0, ANGLES[5], 0.5
+    series = images_of(truth, angles, center=(16, 17.0))
+    begin = partial(start, algorithm="lsq", settings=ReconstructSettings(), seed=0, iterations=20)
+    support = np.ones((N, N, N), bool)
+    free = [
+        leave_out(series, support, begin, left_out=np.array([out]), most=20, stop_early=False, by_planes=False).r_free[
+            -1
+        ]
+        for out in (5, 6)
+    ]
+    assert free[0] < 1.5 * free[1]
+
+
+def test_images_far_out_of_place_are_said():
+    grid = np.stack(np.meshgrid(*[np.arange(64) - 32] * 3, indexing="ij"), axis=-1)
+    empty = TiltSeries.from_angles(np.zeros((24, 64, 64), np.float32), ANGLES, pixel_size=0.5)
+    images = project_volume(empty, np.exp(-(grid**2).sum(axis=-1) / 18).astype(np.float32))
+    images[3], images[6] = np.roll(images[3], 26, axis=1), np.roll(images[6], -26, axis=1)
+    with pytest.raises(InputError, match=r"no voxel lies in the shadow .* align the images"):
+        reconstruct(replace(empty, projections=images), ReconstructSettings(iterations=1))

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from aet2dft.errors import InputError
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.tilt_series import TiltSeries
-from aet2dft.recon.volumes.support import background, shadow_support
+from aet2dft.recon.volumes.support import background, check_support, shadow_support
 
 N, RADIUS, PIXEL = 48, 9, 0.4
 ANGLES = np.linspace(-70, 70, 29)
@@ -51,6 +52,19 @@ def test_images_of_noise_give_no_support_away():
 def test_the_depth_may_differ_from_the_width():
     volume, _ = ball(at=(0, 0, 0))
     assert shadow_support(images_of(volume), 30).shape == (N, N, 30)
+
+
+@pytest.mark.parametrize("tilted", [False, True])
+def test_a_support_that_cuts_the_object_is_noted_and_one_beside_it_refused(tilted):
+    volume, distance = ball()
+    angles = np.column_stack([2 * np.sin(ANGLES), ANGLES, 0 * ANGLES]) if tilted else ANGLES
+    series, along = images_of(volume, angles), np.arange(N)[None, :, None] - N // 2
+    inside = distance < RADIUS + 4
+    assert check_support(series, inside) == ()
+    (note,) = check_support(series, inside & (along > -6))
+    assert note.startswith("the support leaves out")
+    with pytest.raises(InputError, match="the object is elsewhere; give a support in the frame of the images"):
+        check_support(series, np.broadcast_to(along > 12, inside.shape))
 
 
 def test_the_background_is_the_mean_beside_the_object():
