@@ -240,6 +240,15 @@ def names_of(atoms: Atoms) -> tuple[str, NDArray[np.integer]]:
     return "counted from 0", np.arange(len(atoms))
 
 
+def numbered(atoms: Atoms) -> Atoms:
+    """Atoms with a `site_id` each: those that they have, or a copy with 1 to N in their order."""
+    if "site_id" in atoms.arrays:
+        return atoms
+    result: Atoms = atoms.copy()
+    result.set_array("site_id", np.arange(1, len(atoms) + 1, dtype=np.int32))
+    return result
+
+
 def _coincident(atoms: Atoms, distance: NDArray[np.float64], partner: NDArray[np.intp]) -> list[str]:
     near = np.flatnonzero(distance < MIN_SEPARATION)
     if not near.size:

@@ -73,7 +73,7 @@ def export(
     if what == "tables":
         return write_tables(
             target,
-            atoms=store.load_atoms(project) if {"order", "trace"} & set(have) else None,
+            atoms=None if store.WITH_ATOMS.isdisjoint(have) else store.load_atoms(project),
             order=store.load(project, "order", "result", Order) if "order" in have else None,
             runs=store.load(project, "collect", "runs", RunTable) if "collect" in have else None,
             poses=_poses(project) if "refine" in have else None,
@@ -158,9 +158,8 @@ def write_tables(
 
 def _poses(project: Path) -> Table:
     """How every image sees the object after `refine`: angles, degrees, and where the rotation center lands, pixels."""
-    group = "refine" if store.load_json(project, "refine").get("with_series") else "reconstruct"
     refinement = store.load(project, "refine", "result", Refinement)
-    given = store.load(project, group, "series", TiltSeries)
+    given = store.load(project, store.series_group(project), "series", TiltSeries)
     series = corrected(given, refinement.shifts, refinement.rotations)
     angles = dict(zip(("phi", "theta", "psi"), euler_angles(series.rotations).T, strict=True))
     center = {"center_row": series.center[:, 0], "center_column": series.center[:, 1]}
@@ -233,7 +232,7 @@ def write_anisotropy_field(runs: RunTable, atoms: Atoms, target: Path) -> tuple[
     -----
     E = -K (u·m)² with K and u of the uniaxial energy nearest to that of each volume; with two axes it is taken to be
     uniaxial along the easier one. The frame is that of the lattice. Cells are half cells; the center of a cell is the
-    mean of the sites of its volume.
+    mean of the sites of its volume. The mask is 1 where a volume has a value, not wherever there are atoms.
     """
     volumes = runs.volumes
     ok = np.isfinite(volumes.mae)

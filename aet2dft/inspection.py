@@ -23,8 +23,6 @@ from aet2dft.structure.readers import load_structures
 
 _OUTPUTS = ("pw.out", "data-file-schema.xml", "OUTCAR", "vasprun.xml")
 """Files that make a folder that of a DFT run; packed ones end in .gz."""
-_WITH_ATOMS = {"trace", "classify", "refine", "edit", "order"}
-"""Groups of a project that hold atoms."""
 _ANGLES = ("angle", "tilt", "theta")
 """Words in the names of files and arrays of angles."""
 _LOOKED_AT = 1 << 27
@@ -100,21 +98,20 @@ def _model(atoms: Atoms) -> dict[str, Any]:
 def _project(path: Path) -> dict[str, Any]:
     """Groups of a project, its images, volume and model; its checksum is looked at on the way."""
     groups = list(store.groups(path))
-    with_atoms = not _WITH_ATOMS.isdisjoint(groups)
-    model = _model(store.load_atoms(path)) if with_atoms else {"problems": []}
+    model = {"problems": []} if store.WITH_ATOMS.isdisjoint(groups) else _model(store.load_atoms(path))
     return {"kind": "project", "groups": groups} | model | _tomography(path, groups) | {"notes": []}
 
 
 def _tomography(path: Path, groups: list[str]) -> dict[str, Any]:
     """Images and volume that a project was made from."""
     found: dict[str, Any] = {}
-    if "reconstruct" in groups:
-        series = store.load(path, "reconstruct", "series", TiltSeries)
+    if (group := store.series_group(path)) in groups:
+        series = store.load(path, group, "series", TiltSeries)
         tilts = [float(series.tilt_angles.min()), float(series.tilt_angles.max())]
         shape = list(series.projections.shape)
         found["tilt_series"] = {"shape": shape, "pixel_size": series.pixel_size, "tilt_range": tilts}
-    if "reconstruct" in groups or ("trace" in groups and store.volume_group(path) == "trace"):
-        volume = store.load(path, store.volume_group(path), "volume", Volume)
+    if (group := store.volume_group(path)) in groups:
+        volume = store.load(path, group, "volume", Volume)
         found["volume"] = {
             "shape": list(volume.values.shape),
             "voxel_size": volume.voxel_size,

@@ -55,7 +55,7 @@ def require_address_space(threads: int) -> None:
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise ResourceError(
             f"the numerical libraries take {as_text(needed)} of address space and the limit of this process is "
-            f"{as_text(limit)}; raise it (`ulimit -v`)"
+            f"{as_text(limit)}; {'give --threads 1, or ' if limit >= _LIBRARIES else ''}raise it (`ulimit -v`)"
         )
 
 

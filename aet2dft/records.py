@@ -84,7 +84,7 @@ def write(group: Group, record: Any) -> None:
                 _write_array(inner, name, item)
         else:
             plain[field.name] = value
-    write_text(group, "fields", json.dumps(plain))
+    write_text(group, "fields", json.dumps(plain, default=_of_numpy))
 
 
 def read(group: Group, kind: Any, path: Path) -> Any:
@@ -127,8 +127,26 @@ def _record_type(hint: Any) -> Any:
     return None
 
 
+def _of_numpy(value: Any) -> Any:
+    """A number or an array of numpy as JSON knows it."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no plain value")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold a value."""
+    try:
+        json.dumps(value, default=_of_numpy)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _tuples(value: Any) -> Any:
     """JSON gives lists for tuples."""
+    if isinstance(value, dict):
+        return {name: _tuples(item) for name, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
@@ -148,8 +166,7 @@ class _AtomsRecord:
     @classmethod
     def of(cls, atoms: Atoms) -> _AtomsRecord:
         """The record of a model."""
-        plain = (str, int, float, bool, tuple, list)
-        info = {key: value for key, value in atoms.info.items() if isinstance(value, plain)}
+        info = {key: value for key, value in atoms.info.items() if _is_plain(value)}
         return cls(arrays=dict(atoms.arrays), cell=np.asarray(atoms.cell), pbc=np.asarray(atoms.pbc), info=info)
 
     def atoms(self) -> Atoms:
@@ -158,5 +175,5 @@ class _AtomsRecord:
         atoms = Atoms(numbers=arrays.pop("numbers"), positions=arrays.pop("positions"), cell=self.cell, pbc=self.pbc)
         for name, values in arrays.items():
             atoms.set_array(name, values)
-        atoms.info.update({key: _tuples(value) for key, value in self.info.items()})
+        atoms.info.update(self.info)
         return atoms

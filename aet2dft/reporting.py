@@ -25,7 +25,7 @@ from aet2dft.recon.volumes.reconstruction import Reconstruction
 from aet2dft.structure.chemical_order import Order
 
 T = TypeVar("T")
-VERBS = ("reconstruct", "trace", "classify", "refine", "edit", "verify", "order", "inputs", "collect", "compare")
+VERBS = ("reconstruct", *store.STEPS, "verify", "order", "inputs", "collect", "compare")
 """Groups that the page shows, in the order of the flow; those from `classify` to `edit` may come in another one."""
 
 
@@ -69,7 +69,7 @@ def report(project: str | Path, target: str | Path) -> Path:
 def _in_order(project: Path) -> list[str]:
     """Verbs that ran, as they followed each other."""
     have = [verb for verb in VERBS if verb in store.groups(project)]
-    if not {"trace", "classify", "refine"}.isdisjoint(have):
+    if not set(store.STEPS).isdisjoint(have):
         made_by = store.lineage(project, store.last_step(project))[::-1]
         have = [verb for verb in have if verb not in made_by]
         at = have.count("reconstruct")
@@ -87,7 +87,7 @@ def _atoms(project: Path) -> Atoms | None:
     have = set(store.groups(project))
     if {"order", "compare"} <= have:
         return store.load(project, "compare", "atoms", Atoms)
-    if have & {"trace", "classify", "refine", "edit", "order"}:
+    if have & store.WITH_ATOMS:
         return store.load_atoms(project)
     return _load(project, "verify", "atoms", Atoms)
 
@@ -95,9 +95,8 @@ def _atoms(project: Path) -> Atoms | None:
 def _tomography(project: Path) -> Tomography:
     """What the verbs between images and atoms left."""
     group, log = store.volume_group(project), _load(project, "edit", "result", EditLog)
-    series = (_load(project, verb, "series", TiltSeries) for verb in ("reconstruct", "refine"))
     return Tomography(
-        series=next((found for found in series if found is not None), None),
+        series=_load(project, store.series_group(project), "series", TiltSeries),
         volume=_load(project, group, "volume", Volume),
         reconstruction=_load(project, "reconstruct", "result", Reconstruction) if group == "reconstruct" else None,
         conventions=_load(project, "reconstruct", "conventions", ConventionCheck),

@@ -24,18 +24,22 @@ from aet2dft.errors import InputError, LockedError, ParseError, ResourceError
 
 SCHEMA = 1
 """Version of the layout; a file of a newer one is refused."""
+STEPS = ("trace", "classify", "refine", "edit")
+"""Steps between images and atoms; each leaves atoms."""
 MADE_FROM: dict[str, tuple[str, ...]] = {
     "trace": ("reconstruct",),
     "classify": ("trace", "refine", "edit"),
     "refine": ("trace", "classify", "edit"),
     "edit": ("trace", "classify", "refine"),
-    "verify": ("classify", "refine", "edit"),
-    "order": ("classify", "refine", "edit"),
+    "verify": STEPS[1:],
+    "order": STEPS[1:],
     "inputs": ("order",),
     "collect": ("inputs",),
     "compare": ("collect",),
 }
 """Groups that a group is made from; replacing one removes what was made from it."""
+WITH_ATOMS = frozenset((*STEPS, "order"))
+"""Groups with atoms that later steps start from."""
 _MAGIC = b"aet2dft project"
 _MARK = b"; their SHA-256 is "
 _HEADER = 512
@@ -119,7 +123,7 @@ def load_atoms(path: Path) -> Atoms:
     have = groups(path)
     if "order" in have:
         return load(path, "order", "atoms", Atoms)
-    if {"trace", "classify", "refine"}.isdisjoint(have):
+    if WITH_ATOMS.isdisjoint(have):
         first = "`aet2dft trace`" if "reconstruct" in have else "`aet2dft order` with a file of atoms"
         raise InputError(f"{path}: holds no atoms (it holds {', '.join(have) or 'nothing'}); run {first} first")
     return load(path, last_step(path), "atoms", Atoms)
@@ -134,7 +138,7 @@ def last_step(path: Path) -> str:
         If there is none.
     """
     with _open(path) as file:
-        have = [verb for verb in ("trace", "classify", "refine", "edit") if verb in file]
+        have = [verb for verb in STEPS if verb in file]
         if not have:
             _group(file, "trace", path)
     before = {load_json(path, verb)["from"] for verb in have if verb != "trace"}
@@ -142,9 +146,10 @@ def last_step(path: Path) -> str:
 
 
 def lineage(path: Path, verb: str) -> list[str]:
-    """A step between images and atoms and those that it was made from, the latest first."""
-    found = []
-    while verb:
+    """A step between images and atoms and those of the project that it was made from, the latest first."""
+    found, have = [], set(groups(path))
+    while verb in have:
+        have.remove(verb)
         found.append(verb)
         verb = "" if verb == "trace" else str(load_json(path, verb)["from"])
     return found
@@ -154,6 +159,12 @@ def volume_group(path: Path) -> str:
     """Group of a project that holds its volume: `reconstruct`, or `trace` where a foreign one was traced."""
     traced = "trace" in groups(path) and load_json(path, "trace")["with_volume"]
     return "trace" if traced else "reconstruct"
+
+
+def series_group(path: Path) -> str:
+    """Group of a project that holds its images: `reconstruct`, or `refine` where it brought them."""
+    refined = "refine" in groups(path) and load_json(path, "refine").get("with_series")
+    return "refine" if refined else "reconstruct"
 
 
 def save(

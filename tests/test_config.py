@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aet2dft.config import VERBS, InputsSettings, OrderSettings, ReadSettings, load, validated
+from aet2dft.config import VERBS, InputsSettings, OrderSettings, ReadSettings, VerifySettings, load, validated
 from aet2dft.errors import InputError
 
 
@@ -53,6 +53,7 @@ def test_values_of_a_table_become_words():
         (OrderSettings, {"windw": 1.0}, "it knows.*window"),
         (OrderSettings, {"threshold": float("nan")}, "threshold"),
         (OrderSettings, {"strain_sigma": float("inf")}, "strain_sigma"),
+        *((VerifySettings, {"detector": angles}, "smaller angle") for angles in ("-5,-3", "0,0", "80,38", (38, 1e5))),
     ],
 )
 def test_a_wrong_value_is_refused_and_named(settings, values, named):

@@ -77,6 +77,8 @@ def test_text_of_an_ovf_file_holds_constant_step_and_place(tmp_path):
     header = files[0].read_bytes().partition(b"# Begin: Data")[0].decode()
     tags = dict(line[2:].split(": ", 1) for line in header.splitlines() if ": " in line)
     half = 0.5 * fit_lattice(atoms).cubic_a * 1e-10
+    assert "cells without a value: K = 0 and mask = 0" in header
+    assert "# Title: mask: 1 where there is a value, 0 elsewhere" in files[2].read_bytes()[:400].decode(errors="ignore")
     assert float(tags["xstepsize"]) == pytest.approx(half, rel=1e-6)
     # the first cell has its center where the sites of its volume have theirs
     expected = (runs.volumes.center_site.min(axis=0) - 0.5) * half

@@ -297,6 +297,8 @@ def test_methods_speak_of_calculations_as_far_as_they_have_results(everything):
     text = methods(**given, runs=replace(runs, volumes=replace(v, same_as=alike)), inputs=INPUTS).paragraph
     assert "volumes, 18 of them different, used" in text
     none = replace(runs, volumes=replace(v, mae=np.full(n, np.nan), status=np.full(n, "missing")))
+    one = {**INPUTS, "n_volumes": 1, "n_jobs": 1}
+    assert "of 1 volume (1 job) were written" in methods(**given, runs=none, inputs=one).paragraph
     for found in (none, replace(none, mae_axes=None), None):
         text = methods(**given, runs=found, inputs={"sets": [INPUTS, {**INPUTS, "code": "vasp"}]}).paragraph
         assert text.count("of 60 volumes (177 jobs) were written for") == 2

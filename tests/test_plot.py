@@ -161,6 +161,8 @@ def test_strain_is_in_percent_with_its_noise(fept_order):
     inside = np.abs(100 * atoms.arrays["strain"][core, 0]) <= axes[1, 0].get_xlim()[1]
     assert_allclose(heights(axes[1, 0]).sum(), inside.mean(), rtol=1e-6)
     assert f"{100 * order.strain.floor[0]:.2f} %" in texts(axes[1, 0])
+    disks = np.ma.getdata(axes[0, 0].collections[0].get_offsets())
+    assert (np.ptp(axes[0, 0].get_xlim()), np.ptp(axes[0, 0].get_ylim())) == pytest.approx(np.ptp(disks, axis=0) + 2.6)
     assert "(%)" in axes[1, 0].get_xlabel()
     low, high = axes[0, 0].collections[0].get_clim()
     assert low == -high

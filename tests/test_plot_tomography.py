@@ -69,6 +69,8 @@ def test_slices_show_an_atom_where_it_is_and_a_ring_around_it():
         assert_allclose(place, at[[across, up]], atol=1e-6)
         assert_allclose(panel.collections[0].get_offsets(), atoms.positions[inside][:, [across, up]])
         assert f"{len(inside)} atoms within ±0.7 Å" in texts(panel)
+    names = {text.get_text() for text in axes[0].figure.legends[0].get_texts()}
+    assert names == {"Pt", "of unknown species"}  # whether candidates or refined
     colors = axes[0].collections[0].get_edgecolor()
     assert_allclose(colors[0], mpl.colors.to_rgba(plot.style.BLUE))
     assert not np.allclose(colors[0], colors[1])
@@ -205,11 +207,14 @@ def test_errors_of_matched_atoms_are_in_picometers_by_species():
     model = truth()
     moved = model.copy()
     moved.positions[::2, 0] += 0.1
+    moved.positions[5, 1] += 0.4
     found, record = verify(moved[:-2], truth=model)
     errors, fraction, rmsd = plot.plot_verification(found, record).ravel()
     assert f"rmsd {100 * record.match.rmsd:.1f} pm, n = {len(model) - 2}" in texts(errors)
     for symbol in record.match.rmsd_of:
         assert f"found as {symbol}, n = " in legend(errors)
+    assert errors.get_xlabel().endswith("farther, in the last bin: 1")
+    assert errors.get_legend().get_frame_on()  # the line of the rmsd does not run through it
     assert_allclose(fraction.lines[0].get_ydata(), 100 * record.profile.fraction_identified)
     assert_allclose(rmsd.lines[0].get_ydata(), 100 * record.profile.rmsd)
     assert all("Å" in ax.get_xlabel() for ax in (fraction, rmsd))

@@ -148,6 +148,22 @@ def test_what_is_found_in_simulated_images_of_the_model_is_not_said_to_be_the_tr
     assert "against the known model" in verify_lines(t.found, t.verification)[0]
 
 
+def test_a_light_names_matter_beside_the_images(monkeypatch):
+    t = small_tomography()
+    assert "surroundings" not in gate(t)
+    monkeypatch.setattr("aet2dft.html_report.image_gates.beyond_images", lambda series: ("it goes on",))
+    assert next(g for g in image_gates(t, None) if g.name == "surroundings").reason == "it goes on"
+    assert "surroundings" not in gate(replace(t, refinement=None))
+
+
+def test_the_limit_of_bad_images_is_said_with_its_reason():
+    t = small_tomography()
+    for level, limit in ((0.1, "0.15, 1.5 times the median"), (0.01, "0.05, up to which an image fits well")):
+        fitted = replace(t.refinement, r_factor_per_image=np.full(t.series.n_images, level))
+        light = next(g for g in image_gates(replace(t, refinement=fitted), None) if g.name == "images")
+        assert light.reason == f"0 of {t.series.n_images} have an R factor above {limit}"
+
+
 def test_gates_tell_bad_images_missed_atoms_and_short_bonds():
     t = small_tomography()
     r_factor = np.full(t.series.n_images, 0.1)

@@ -12,12 +12,13 @@ import pytest
 from small_tomography import CORRECTIONS, small_tomography, truth
 
 from aet2dft.cli.recon_summaries import classify_lines, verify_lines
-from aet2dft.html_report.atom_sections import classify_section, refine_section, verify_section
+from aet2dft.html_report.atom_sections import classify_section, refine_section, trace_section, verify_section
 from aet2dft.html_report.edit_section import MAX_ROWS, edit_section
 from aet2dft.html_report.image_gates import image_gates
 from aet2dft.html_report.methods import methods
 from aet2dft.html_report.summary import tiles
-from aet2dft.html_report.tomography import Tomography, last_fit
+from aet2dft.html_report.tomography import Tomography, last_fit, tomography_sections
+from aet2dft.html_report.volume_section import has_wedge, slices_picture
 from aet2dft.recon.atoms.edits import Edit, edit
 from aet2dft.recon.verification.round_trip import Chain, verify
 
@@ -45,6 +46,14 @@ def test_corrections_by_hand_are_listed_and_r_factors_before_them_are_not_those_
     assert f"corrected by hand ({by_hand}). {both}, {old} before." in paragraph(verified, atoms)
     of_candidates = paragraph(replace(t, corrections=log))
     assert of_candidates.index("by hand") < of_candidates.index("Positions and heights")
+    images = next(light for light in image_gates(before, atoms) if light.name == "images")
+    assert images.reason.endswith("; of the atoms before the corrections")
+    only_fit = Tomography(
+        series=t.series, refined=t.refined, refinement=t.refinement, corrections=log, corrected_after_fit=True
+    )
+    fit_of_others = tomography_sections(only_fit, atoms, {})["refine"]
+    for said in (fit_of_others.text, fit_of_others.tables[0].title, fit_of_others.pictures[1].caption):
+        assert "before the corrections by hand" in said
     section = edit_section(log, before.corrected_r_factors, ())
     assert f"{old}, is that before the corrections" in section.text
     assert section.tables[0].rows[0] == ("added", "Fe", str(len(t.refined) + 1), "2", "0.00", "0.00", "20.00", "–")
@@ -95,6 +104,41 @@ def test_where_species_are_unknown_nothing_is_said_of_right_ones(monkeypatch):
         assert any("by their positions alone" in warning for warning in section.warnings)
     assert "with the right species" in paragraph(t)
     assert "with the right species" in verify_section(t.found, t.verification, ()).text
+
+
+def test_confidence_and_species_are_those_that_refined_heights_decided():
+    t = small_tomography()
+    fitted = replace(t.refinement, composition_before={"Fe": 40, "Pt": 1000}, n_species_changed=7)
+    seen = replace(
+        t, refinement=fitted, classification=replace(t.classification, mean_confidence=0.5), verification=None
+    )
+    after = ", ".join(f"{(t.refined.symbols == symbol).sum()} {symbol}" for symbol in ("Fe", "Pt"))
+    mean = f"{100 * t.refined.arrays['species_confidence'].mean():.2f} %"
+    for text in (refine_section(None, t.refined, fitted, ()).text, paragraph(seen)):
+        assert f"40 Fe, 1,000 Pt came in, {after} are the result (mean confidence {mean}); 7 of those" in text
+    assert next(tile.value for tile in tiles(t.refined, None, None, None, seen) if tile.label == "Confidence") == mean
+    alike = t.refined.copy()
+    alike.numbers[:] = 14
+    alike.arrays["species_confidence"][:] = 1.0
+    assert "Confidence" not in {tile.label for tile in tiles(alike, None, None, None, seen)}
+    one = replace(fitted, composition_before={"Si": 40})
+    assert "species again" not in refine_section(None, t.refined, one, ()).text
+
+
+def test_faint_maxima_are_said_to_be_so_in_the_joint_fit():
+    t = small_tomography()
+    maxima = t.trace.rejected
+    for reason, said in (("faint", True), ("left the box", False)):
+        rejected = replace(maxima, positions=np.zeros((1, 3)), heights=np.ones(1), reasons=np.array([reason]))
+        table = trace_section(replace(t.trace, rejected=rejected), None, None, ()).tables[1]
+        assert ("once neighbors were fitted together" in table.note) is said
+
+
+def test_a_missing_wedge_is_spoken_of_only_where_one_is():
+    t = small_tomography()
+    around = replace(t.series, tilt_angles=np.linspace(-90, 90, t.series.n_images))
+    assert (has_wedge(t.series), has_wedge(around)) == (True, False)
+    assert "missing wedge" not in slices_picture(t.volume, None, wedge=False).caption
 
 
 def test_confidence_where_no_candidate_was_rejected_holds_if_all_are_atoms():

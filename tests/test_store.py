@@ -101,6 +101,19 @@ def test_the_result_of_order_comes_back_bit_by_bit(tmp_path):
     again.positions[0] = 0.0  # a new model, not a view of the file
 
 
+def test_what_is_said_of_a_model_comes_back_with_it(tmp_path):
+    atoms = Atoms("Pt")
+    atoms.info = {
+        "k": [np.int64(3), np.arange(2)],
+        "of": {"a": {"b": (1, None)}},
+        "is": np.True_,
+        "not plain": object(),
+    }
+    store.save(tmp_path / "run.h5", "order", {"atoms": atoms}, {})
+    said = store.load(tmp_path / "run.h5", "order", "atoms", Atoms).info
+    assert said == {"k": (3, (0, 1)), "of": {"a": {"b": (1, None)}}, "is": True}
+
+
 def test_arrays_are_packed_with_checksums(tmp_path):
     atoms, result = small_order()
     store.save(tmp_path / "run.h5", "order", {"atoms": atoms, "result": result}, {})
@@ -128,6 +141,14 @@ def test_groups_stay_when_another_is_written_and_go_when_they_were_made_from_it(
     assert store.load_json(path, "collect") == {"verb": "new"}
     assert store.save(path, "inputs", {}, {}, overwrite=True, keep=("collect",)) == ()
     assert store.save(path, "order", {}, {}, overwrite=True) == ("collect", "inputs")
+
+
+def test_a_line_of_steps_ends_where_the_project_does(tmp_path):
+    path = tmp_path / "run.h5"
+    for verb, before in (("classify", "refine"), ("edit", "classify")):
+        store.save(path, verb, {}, {"from": before})
+    assert store.last_step(path) == "edit"
+    assert store.lineage(path, "edit") == ["edit", "classify"]
 
 
 def test_a_project_is_not_written_under_the_name_of_another_format(tmp_path):

@@ -66,6 +66,8 @@ class Step:
     """Whether results may be replaced."""
     quiet: bool
     """Whether only errors are shown."""
+    in_place: bool = False
+    """Whether the result goes into the project that is its source, which is held meanwhile."""
     started: float = field(default_factory=time.perf_counter)
     """Clock at the start."""
     warnings: list[str] = field(default_factory=list)
@@ -158,11 +160,12 @@ class Outcome:
     """What was read."""
 
 
-def verb(*, reads: bool = False) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
+def verb(*, reads: bool = False, extends: bool = False) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
     """Register a function ``f(step, ...) -> Outcome`` as the verb of its name.
 
     Its flags are its own parameters, its settings (`aet2dft.config.VERBS`), those of all verbs and, with `reads`, how
-    files of atoms are read.
+    files of atoms are read. With `extends`, a source that is the project to write to is held before it is read: what
+    the result is put beside is what it was made from.
     """
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:
@@ -173,7 +176,7 @@ def verb(*, reads: bool = False) -> Callable[[Callable[..., Outcome]], Callable[
         parameters = [*own, *flags, *common_flags()]
 
         def command(**values: Any) -> None:
-            _run(function, classes, values)
+            _run(function, classes, values, extends=extends)
 
         command.__name__, command.__doc__ = name, function.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -191,7 +194,9 @@ def execute(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _run(function: Callable[..., Outcome], classes: tuple[type[Settings], ...], values: dict[str, Any]) -> None:
+def _run(
+    function: Callable[..., Outcome], classes: tuple[type[Settings], ...], values: dict[str, Any], *, extends: bool
+) -> None:
     name = function.__name__
     level = logging.INFO if values.pop("verbose") else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
@@ -208,7 +213,8 @@ def _run(function: Callable[..., Outcome], classes: tuple[type[Settings], ...], 
     _limit_threads(step.common)
     require_address_space(step.common.threads)
     missing = None if step.output is None or step.output.parent.exists() else step.output.parent
-    outcome = function(step, **values)
+    with _held(step, values["source"]) if extends else contextlib.nullcontext():
+        outcome = function(step, **values)
     if missing is not None and missing.exists():
         step.warn(f"made the folder {missing}, which was not there")
     if as_json:
@@ -217,6 +223,17 @@ def _run(function: Callable[..., Outcome], classes: tuple[type[Settings], ...], 
         sys.stdout.write("\n".join(outcome.lines) + "\n")
     if step.exit_code:
         raise typer.Exit(step.exit_code)
+
+
+@contextlib.contextmanager
+def _held(step: Step, source: Path) -> Iterator[None]:
+    """Hold a source that is the project to write to, unless nothing is written."""
+    from aet2dft.store import is_project, locked
+
+    project = step.output or source
+    step.in_place = is_project(source) and project.exists() and project.samefile(source)
+    with locked(project) if step.in_place and not step.dry_run else contextlib.nullcontext():
+        yield
 
 
 def _options(name: str, classes: tuple[type[Settings], ...], config: Path | None, flags: dict[str, Any]) -> Settings:

@@ -85,14 +85,15 @@ def model_for_inputs(step: Step, source: Path, types: Path | None) -> tuple[list
 
 @contextlib.contextmanager
 def group_to_write(step: Step, project: Path, model: str) -> Iterator[bool]:
-    """Hold a project while a verb computes; gives whether to leave the same result that is there already.
+    """Hold a project while a verb computes, if it is not held; gives whether to leave the same result that is there.
 
     Raises
     ------
     InputError
         If another result is there and may not be replaced.
     """
-    with store.locked(project), said_while_compiling(quiet=step.quiet):
+    lock = contextlib.nullcontext() if step.in_place else store.locked(project)
+    with lock, said_while_compiling(quiet=step.quiet):
         yield _is_done(step, project, model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from aet2dft import config, store
+from aet2dft.atoms import numbered
 from aet2dft.cli.framework import Step
 from aet2dft.cli.projects import (
     group_to_write,
@@ -29,7 +30,7 @@ from aet2dft.cli.projects import (
 from aet2dft.config import ImagesSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import workload
-from aet2dft.recon.atoms.candidate_frames import in_frame_of
+from aet2dft.recon.atoms.candidate_frames import doubts, in_frame_of
 from aet2dft.recon.atoms.edits import Edit, read_edits
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.placement import place
@@ -44,7 +45,7 @@ from aet2dft.recon.volumes import forecast
 from aet2dft.recon.volumes.preparation import plan
 from aet2dft.recon.volumes.reconstruction import Reconstruction
 from aet2dft.recon.volumes.support import check_support
-from aet2dft.store import volume_group as volume_group
+from aet2dft.store import series_group, volume_group
 from aet2dft.structure.readers import load_structures
 
 _FIRST = ("reconstruct", "trace")
@@ -53,7 +54,7 @@ _OTHER = {"classify": "refine", "refine": "classify"}
 """The two steps after `trace`, which may come in either order."""
 _NOISY = 0.05
 """Fraction of candidates that are as low as noise and stay, or higher and go, from which on they are worth a word."""
-_BETWEEN = (*_OTHER, "edit")
+_BETWEEN = store.STEPS[1:]
 """Steps that outdate what was made of the atoms before them, also where they are new."""
 _FLAG = re.compile(r"--[a-z-]+")
 _ANY_SIZE = re.compile(r", or --any-[a-z-]+")
@@ -158,12 +159,6 @@ def _as_read(project: Path) -> TiltSeries:
     return replace(series, center=np.round(moved(series, -offset).center, _DIGITS))
 
 
-def series_group(project: Path) -> str:
-    """Group of a project that holds its images: `reconstruct`, or `refine` where atoms met images of a file."""
-    refined = "refine" in store.groups(project) and store.load_json(project, "refine").get("with_series")
-    return "refine" if refined else "reconstruct"
-
-
 def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, bool]:
     """Atoms, images to refine them against, the step of a project that they are from, whether to keep the images."""
     before = step_before(source, "refine") if is_project(source, "atoms") else ""
@@ -179,7 +174,7 @@ def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, 
         raise InputError(f"{source}: holds the images that its atoms were found in; leave out --images")
     if not before:
         step.need_output("the project to write, e.g. run.h5")
-    atoms = atoms_of(source, before) if before else read_foreign(step, source)
+    atoms = atoms_of(source, before) if before else numbered(read_foreign(step, source))
     series = _images(step)
     placed, shift = place(atoms, series)
     if shift.any():
@@ -191,7 +186,7 @@ def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, 
 def _images(step: Step) -> TiltSeries:
     """Images that `refine` is given beside the atoms."""
     images, angles, size = step.settings.images, step.settings.angles, step.settings.pixel_size
-    with _in_words_of(step.verb, "images", has=("--angles", "--pixel-size")):
+    with _in_words_of(step.verb, "images as .npy and the angles as text in degrees", has=("--angles", "--pixel-size")):
         series, notes = read_tilt_series(images, ImagesSettings(angles=angles, pixel_size=size))
     step.inputs += [*(image_files(images) if images.is_dir() else [images]), *([angles] if angles is not None else [])]
     step.warn(*notes)
@@ -199,14 +194,14 @@ def _images(step: Step) -> TiltSeries:
 
 
 @contextlib.contextmanager
-def _in_words_of(verb: str, what: str, *, has: Collection[str]) -> Iterator[None]:
+def _in_words_of(verb: str, how: str, *, has: Collection[str]) -> Iterator[None]:
     """What is wrong with a file, without the advice to take options of reading that a verb does not have."""
     try:
         yield
     except InputError as error:
         problem, _, advice = _ANY_SIZE.sub("", str(error)).rpartition("; ")
         if set(_FLAG.findall(advice)) - set(has):
-            advice = f"`{verb}` cannot be told which: save the {what} alone, as they are to be read, e.g. as .npy"
+            advice = f"`{verb}` cannot be told which: save the {how}, as they are to be read"
         raise InputError(f"{problem}; {advice}" if problem else advice) from error
 
 
@@ -226,13 +221,24 @@ def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | Non
     step.need_output("the project to write, e.g. run.h5")
     # elements and units that the file may claim are what is to be found
     candidates = load_structures(source)[0]
-    with _in_words_of(step.verb, "volume", has=("--voxel-size",)):
-        volume, notes = read_volume(settings.volume, config.VolumeSettings(voxel_size=settings.voxel_size))
+    volume, notes = _volume_beside(step)
     step.inputs += [source, settings.volume]
     positions, reading = in_frame_of(volume, candidates.positions)
     atoms = Atoms("X" * len(candidates), positions=positions)
-    step.warn(*notes, f"coordinates of {source.name} read as {reading}, where the volume is brightest")
+    atoms.set_array("site_id", numbered(candidates).arrays["site_id"])
+    said = f"coordinates of {source.name} read as {reading}, where the volume is brightest"
+    step.warn(*notes, said, *doubts(volume, positions))
     return atoms, volume, ""
+
+
+def _volume_beside(step: Step) -> tuple[Volume, Sequence[str]]:
+    """The volume that `classify` is given beside candidates: that of a project, or of a foreign file."""
+    file, size = step.settings.volume, step.settings.voxel_size
+    if is_project(file, "volume"):
+        refuse_reading(step, file, step.settings, {"voxel_size"})
+        return store.load(file, volume_group(file), "volume", Volume), ()
+    with _in_words_of(step.verb, "volume alone, e.g. as .npy", has=("--voxel-size",)):
+        return read_volume(file, config.VolumeSettings(voxel_size=size))
 
 
 def notes_on_noise(source: Path, before: str, n_rejected: int) -> tuple[str, ...]:
@@ -256,17 +262,22 @@ def notes_on_noise(source: Path, before: str, n_rejected: int) -> tuple[str, ...
 
 
 def step_before(project: Path, verb: str) -> str:
-    """Step whose atoms `classify` or `refine` takes: the other of the two if that was first, or `trace`; corrected."""
-    other = _OTHER[verb]
+    """Step whose atoms `classify` or `refine` takes: the other of the two if it was before, or the first; corrected."""
+    first, other = _first_step(project, verb), _OTHER[verb]
     came_first = other in store.groups(project) and verb not in store.lineage(project, other)
-    before = other if came_first else _first_step(project)
+    before = other if came_first else first
     return "edit" if _corrected_step(project) == before else before
 
 
-def _first_step(project: Path) -> str:
-    """Step that the atoms of a project begin with: `edit` where it corrected those of another project."""
-    foreign = "edit" in store.groups(project) and not store.load_json(project, "edit")["from"]
-    return "edit" if foreign else "trace"
+def _first_step(project: Path, verb: str) -> str:
+    """Step that the atoms of a project begin with: `trace`, or one whose atoms came from elsewhere, but not `verb`."""
+    first = store.lineage(project, last_step(project))[-1]
+    if first == verb:
+        raise InputError(
+            f"{project}: begins with `{verb}`, and the atoms before it are elsewhere; give the file or project that "
+            f"holds them, with -o {project.name} --overwrite"
+        )
+    return first
 
 
 def _corrected_step(project: Path) -> str:
@@ -282,11 +293,7 @@ def atoms_of(project: Path, verb: str) -> Atoms:
 
 def step_edited(project: Path) -> str:
     """Step whose atoms `edit` corrects: the same as before, so that corrections do not add up, else the last one."""
-    if _first_step(project) == "edit":
-        raise InputError(
-            f"{project}: its atoms were corrected in another project, which holds those before; give that one, with "
-            f"-o {project.name} --overwrite"
-        )
+    _first_step(project, "edit")
     last = last_step(project)
     return _corrected_step(project) or (str(store.load_json(project, last)["from"]) if last == "edit" else last)
 
@@ -332,7 +339,7 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     project_given = is_project(source, "atoms")
     if project_given and step.settings.truth is None:
         refuse_reading_atoms(step, source)
-    truth = None if step.settings.truth is None else read_foreign(step, step.settings.truth)
+    truth = None if step.settings.truth is None else _known_model(step, step.settings.truth)
     if not project_given:
         atoms = read_foreign(step, source)
         return {"atoms": atoms, "truth": truth}, step.output
@@ -349,6 +356,14 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
             made = "reconstruct" in have
             case["support"] = store.load(source, "reconstruct", "result", Reconstruction).support if made else None
     return case, project
+
+
+def _known_model(step: Step, file: Path) -> Atoms:
+    """The model that another one is compared with: the last atoms of a project, or of a foreign file."""
+    if not is_project(file, "atoms"):
+        return read_foreign(step, file)
+    step.inputs.append(file)
+    return load_atoms(file)
 
 
 def verification_plan(step: Step, case: Records) -> tuple[dict[str, Any], list[str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aet2dft.recon.geometry import beam_range
 from aet2dft.recon.metrics import SHELL_THRESHOLDS, format_r
 
 if TYPE_CHECKING:
@@ -107,12 +108,17 @@ def reconstruct_lines(
 ) -> list[str]:
     """The summary of `reconstruct`."""
     shape = " x ".join(map(str, volume.values.shape))
-    tilts = f"{series.tilt_angles.min():.1f} to {series.tilt_angles.max():.1f} degrees"
+    tilts, reach = (
+        f"{series.tilt_angles.min():.1f} to {series.tilt_angles.max():.1f} degrees",
+        beam_range(series.rotations),
+    )
+    if np.ptp(series.tilt_angles) < 0.5 * reach:  # tilted about another axis than theta
+        tilts = f"turned by up to {reach:.1f} degrees"
     worst = int(np.argmax(result.r_factor_per_image))
     free = "" if result.r_free is None else f", of left-out images {format_r(result.r_free)}"
     return [
         f"{series.n_images} images, {tilts}; volume of {shape} voxels of {volume.voxel_size:.4g} Å",
-        f"{result.algorithm}, {result.iterations} iterations of {result.seconds_per_iteration:.2f} s: {result.reason}",
+        f"{result.algorithm}, {result.iterations} iterations of {result.seconds_per_iteration:.3f} s: {result.reason}",
         f"R factor {format_r(result.r_factor)}{free}; worst image {worst}: "
         f"{format_r(result.r_factor_per_image[worst])}",
         *([] if result.fsc is None else [_halves_line(result.fsc)]),

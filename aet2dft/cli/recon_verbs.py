@@ -20,7 +20,7 @@ Project = Annotated[Path, typer.Argument(help="Project (run.h5).", show_default=
 Model = Annotated[Path, typer.Argument(help="Project (run.h5) or a file of atoms.", show_default=False)]
 
 
-@verb()
+@verb(extends=True)
 def reconstruct(step: Step, source: Images) -> Outcome:
     """Volume from aligned images and their tilt angles, with R factors of fitted and left-out images."""
     from aet2dft.cli.projects import foretell
@@ -63,23 +63,24 @@ def reconstruct(step: Step, source: Images) -> Outcome:
     return Outcome(data=reconstruct_keys(**found), lines=reconstruct_lines(**found), output=project, source=source)
 
 
-@verb()
+@verb(extends=True)
 def trace(step: Step, source: Density) -> Outcome:
     """Candidate atoms of a volume: its maxima, to a fraction of a voxel."""
     from ase import Atoms
 
     from aet2dft.cli.projects import foretell
-    from aet2dft.cli.recon_projects import results, volume_and_project, volume_group
+    from aet2dft.cli.recon_projects import results, volume_and_project
     from aet2dft.cli.recon_summaries import trace_keys, trace_lines
     from aet2dft.recon.atoms.levels import cleared
     from aet2dft.recon.atoms.peaks import Trace
     from aet2dft.recon.atoms.peaks import trace as find
+    from aet2dft.store import volume_group
 
     volume, project = volume_and_project(step, source)
     if step.dry_run:
         foretell(step, project, volume.digest)
         return Outcome(data={}, lines=[f"maxima of {volume.values.shape} voxels"], output=project, source=source)
-    with_volume = project != source or volume_group(source) == "trace"
+    with_volume = not step.in_place or volume_group(source) == "trace"
     smoothing = step.settings.smoothing
 
     def run() -> dict[str, Any]:
@@ -92,7 +93,7 @@ def trace(step: Step, source: Density) -> Outcome:
     return Outcome(data=trace_keys(found["result"]), lines=trace_lines(found["result"]), output=project, source=source)
 
 
-@verb()
+@verb(extends=True)
 def classify(step: Step, source: Model) -> Outcome:
     """Species of candidates by how bright they are; what is too faint is no atom."""
     from ase import Atoms
@@ -123,7 +124,7 @@ def classify(step: Step, source: Model) -> Outcome:
     )
 
 
-@verb(reads=True)
+@verb(reads=True, extends=True)
 def refine(step: Step, source: Model) -> Outcome:
     """Positions, heights and widths of atoms against the images; missed atoms are added, false ones dropped."""
     from ase import Atoms
@@ -137,6 +138,7 @@ def refine(step: Step, source: Model) -> Outcome:
     from aet2dft.recon.atoms.refinement import refine as fit
 
     atoms, series, before, with_series = atoms_and_series(step, source)
+    with_series |= not step.in_place
     project, model = step.output or source, f"{digest(atoms)} {series.digest}"
     if step.dry_run:
         foretell(step, project, model)
@@ -171,7 +173,7 @@ def refine(step: Step, source: Model) -> Outcome:
     )
 
 
-@verb()
+@verb(extends=True)
 def edit(step: Step, source: Project) -> Outcome:
     """Atoms added, removed, moved or relabeled by hand, line by line of a file; undone by running it without one."""
     from ase import Atoms
@@ -198,7 +200,7 @@ def edit(step: Step, source: Project) -> Outcome:
     return Outcome(data=edit_keys(**records), lines=edit_lines(**records), output=project, source=source)
 
 
-@verb(reads=True)
+@verb(reads=True, extends=True)
 def verify(step: Step, source: Model) -> Outcome:
     """A model against a known one, or found again in its own simulated images: missed, false and misplaced atoms."""
     from ase import Atoms
@@ -226,6 +228,7 @@ def verify(step: Step, source: Model) -> Outcome:
 
     if project is None:
         found = run()
+        step.warn(*found["result"].warnings)
     else:
         kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Verification}
         found = results(step, project, model, kinds, run)

@@ -188,7 +188,8 @@ def inputs_keys(manifest: Mapping[str, Any], directory: Path) -> dict[str, Any]:
 
 def inputs_lines(data: Mapping[str, Any], directory: Path, *, dry_run: bool) -> list[str]:
     """The summary of `inputs`."""
-    jobs = f"{data['n_volumes']:,} volumes, {data['n_jobs']:,} jobs for {data['code']} ({data['protocol']})"
+    n, m = data["n_volumes"], data["n_jobs"]
+    jobs = f"{n:,} volume{'s' * (n != 1)}, {m:,} job{'s' * (m != 1)} for {data['code']} ({data['protocol']})"
     lines = [f"{jobs} {'would go to' if dry_run else 'in'} {directory}"]
     if data["rejected"]:
         first = data["rejected"][0]

@@ -39,7 +39,7 @@ def info(
     return Outcome(data=found, lines=info_lines(source.name, found), source=source)
 
 
-@verb(reads=True)
+@verb(reads=True, extends=True)
 def order(step: Step, source: Source, types: Types = None) -> Outcome:
     """Chemical order of a model: lattice, displacements, strain, variants, grains, antisites, short-range order."""
     from ase import Atoms
@@ -78,8 +78,8 @@ def inputs(step: Step, source: Source, types: Types = None) -> Outcome:
 
     directory = step.need_output("the folder to write the decks to")
     project = store.is_project(source)
-    models, origin = model_for_inputs(step, source, types)
     with store.locked(source) if project and not step.dry_run else contextlib.nullcontext():
+        models, origin = model_for_inputs(step, source, types)
         if step.resume and same_decks(directory, origin, step):
             step.warn(f"{directory} holds these decks already; --resume leaves them")
             content: Any = Manifest.read(directory).content
@@ -158,7 +158,7 @@ def collect(step: Step, source: Decks) -> Outcome:
     return Outcome(data=collect_keys(runs), lines=collect_lines(runs), output=project, source=source)
 
 
-@verb(reads=True)
+@verb(reads=True, extends=True)
 def compare(
     step: Step,
     source: Annotated[

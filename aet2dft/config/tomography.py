@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from aet2dft.config.settings import Interval, Numbers, Settings, Words
+
+WIDEST_DETECTOR = 500.0
+"""mrad: at larger angles waves no longer propagate as multislice has it."""
 
 
 class ImagesSettings(Settings):
@@ -193,6 +196,13 @@ class VerifySettings(Settings):
     read_noise: float = Field(
         default=1.0, ge=0, description="Noise of the detector, in counts, besides that of a dose."
     )
+
+    @field_validator("detector")
+    @classmethod
+    def _is_a_ring(cls, angles: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= angles[0] < angles[1] <= WIDEST_DETECTOR:
+            raise ValueError(f"the smaller angle comes first, and both are between 0 and {WIDEST_DETECTOR:g} mrad")
+        return angles
 
 
 class ReconstructOptions(ImagesSettings, ReconstructSettings):

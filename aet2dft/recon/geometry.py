@@ -37,6 +37,18 @@ def tilt_rotations(tilt_angles: ArrayLike) -> NDArray[np.float64]:
     return _about(1, _finite(tilt_angles, "tilt angles"))
 
 
+def beam_range(rotations: NDArray[np.float64]) -> float:
+    """Largest angle between the beams of two images, degrees: the range of the tilts, about whatever axis.
+
+    Parameters
+    ----------
+    rotations : ndarray, shape (n, 3, 3)
+        Of the images.
+    """
+    beams = rotations[:, :, 2]
+    return float(np.degrees(np.arccos(np.clip((beams @ beams.T).min(), -1.0, 1.0))))
+
+
 def euler_rotations(angles: ArrayLike) -> NDArray[np.float64]:
     """Rotations of a tilt series whose every image has three refined angles.
 

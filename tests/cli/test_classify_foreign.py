@@ -1,8 +1,12 @@
 """Classification of candidates that other software traced. Truth: a piece of the measured particle as a made volume."""
 
+import csv
+
 import mrcfile
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.io import write
 from commands import done, refused
 from scipy.io import savemat
 from scipy.ndimage import gaussian_filter
@@ -40,6 +44,24 @@ def test_coordinates_of_a_matlab_tracing_are_classified_in_a_foreign_volume(fold
         str(place / name) for name in ("traced.mat", "volume.mrc")
     }
     assert done("order", project, "-o", tmp_path / "order.h5", "--surrogates", 2)["n_atoms"] == len(piece)
+    done("export", project, tmp_path / "tables", "--what", "tables")
+    with (tmp_path / "tables" / "atoms.csv").open(newline="") as table:
+        assert [int(row["site_id"]) for row in csv.DictReader(table)] == [*range(1, len(piece) + 1)]
+
+
+def test_candidates_beside_the_spots_or_too_near_each_other_are_said(folder, tmp_path):
+    place, piece = folder
+    volume = ("--volume", place / "volume.mrc", "--voxel-size", VOXEL, "--species", "Fe,Pt", "--dry-run")
+    places = piece.positions - piece.positions.mean(axis=0)
+
+    def doubts(name, positions):
+        write(tmp_path / name, Atoms("X" * len(positions), positions=positions))
+        said = done("classify", tmp_path / name, *volume, "-o", tmp_path / "run.h5")["warnings"]
+        return [text for text in said if "beside bright spots" in text or "Å apart in the median" in text]
+
+    assert doubts("right.xyz", places) == []
+    assert "order and the signs of their axes" in doubts("turned.xyz", places[:, [1, 2, 0]] * (1, -1, 1))[0]
+    assert "0.26 Å apart" in doubts("nm.xyz", places / 10)[-1]
 
 
 def test_what_is_missing_is_said(folder, tmp_path):
@@ -50,3 +72,14 @@ def test_what_is_missing_is_said(folder, tmp_path):
     savemat(tmp_path / "far.mat", {"traced": 1e4 + np.random.default_rng(0).uniform(0, 70, (3, 30))})
     assert "not brighter" in refused("classify", tmp_path / "far.mat", *volume, "-o", tmp_path / "x.h5")
     assert not (tmp_path / "x.h5").exists()
+
+
+def test_the_volume_may_be_that_of_a_project(folder, tmp_path):
+    place, piece = folder
+    done("trace", place / "volume.mrc", "--voxel-size", VOXEL, "-o", tmp_path / "traced.h5")
+    options = ("--volume", tmp_path / "traced.h5", "--species", "Fe,Pt")
+    said = done("classify", place / "traced.mat", *options, "-o", tmp_path / "run.h5")
+    assert sum(said["composition"].values()) == len(piece)
+    assert "leave out --voxel-size" in refused(
+        "classify", place / "traced.mat", *options, "--voxel-size", VOXEL, "-o", tmp_path / "b.h5", code=2
+    )

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from ase.io import read
-from commands import ALWAYS, done, refused
+from commands import ALWAYS, done, files, refused
 from numpy.testing import assert_array_equal
 
 from aet2dft import store
+from aet2dft.errors import LockedError
 from aet2dft.synthetic import Grain, everywhere, particle
 
 VOXEL = 0.4
@@ -101,3 +102,31 @@ def test_atoms_that_were_corrected_first_are_what_classify_takes_and_the_log_sta
     done("edit", project, "--overwrite")
     assert sum(done("classify", project, "--species", "Fe,Pt")["composition"].values()) == N
     assert store.lineage(project, store.last_step(project)) == ["classify", "trace"]
+
+
+def test_corrected_atoms_under_another_name_are_what_every_verb_takes(traced, tmp_path):
+    project = tmp_path / "edited.h5"
+    done("edit", traced, "--apply", edits(traced, "remove,3"), "-o", project)
+    assert done("info", project)["n_atoms"] == N - 1
+    assert exported(project).arrays["site_id"].tolist() == [1, 2, *range(4, N + 1)]
+    done("report", project, "-o", tmp_path / "page.html")
+    assert done("order", project, "--surrogates", 2)["n_atoms"] == N - 1
+    before = files(tmp_path)
+    assert "begins with `edit`" in refused("edit", project, "--apply", edits(traced, "remove,5"), "--overwrite")
+    assert "holds no result of `reconstruct`" in refused("classify", project, "--species", "Fe,Pt")
+    assert files(tmp_path) == before
+
+
+def test_what_a_step_starts_from_is_read_while_nobody_else_can_replace_it(traced, monkeypatch):
+    load, read_from = store.load, []
+
+    def held(path, *record):
+        with pytest.raises(LockedError), store.locked(path):
+            pass
+        read_from.append(path)
+        return load(path, *record)
+
+    monkeypatch.setattr(store, "load", held)
+    for words in (("classify", "--species", "Fe,Pt"), ("edit",), ("order", "--surrogates", 2)):
+        done(words[0], traced, *words[1:], "--overwrite")
+    assert len(read_from) > 3

@@ -381,17 +381,17 @@ def test_a_full_standard_output_is_refused_without_a_traceback(model):
     assert "Traceback" not in child.stderr
 
 
-@pytest.mark.parametrize("room", [200, 350])
-def test_too_little_address_space_is_said_before_libraries_are_loaded(room, model, tmp_path):
+@pytest.mark.parametrize(("room", "advice"), [(200, "raise"), (350, "raise"), (510, "give --threads 1, or raise")])
+def test_too_little_address_space_is_said_before_libraries_are_loaded(room, advice, model, tmp_path):
     code = (
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_AS, ({room} << 20, {room} << 20))\n"
         "from aet2dft.cli import main\n"
-        f"main(['order', {str(model)!r}, '-o', {str(tmp_path / 'run.h5')!r}])"
+        f"main(['order', {str(model)!r}, '-o', {str(tmp_path / 'run.h5')!r}, '--threads', '4'])"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert child.returncode == 4, child.stderr
-    assert re.fullmatch(r"error: .*address space.*ulimit -v.*\n", child.stderr)
+    assert re.fullmatch(rf"error: .*address space.*; {advice} it \(`ulimit -v`\)\n", child.stderr)
 
 
 def test_a_library_that_does_not_fit_is_no_bug():

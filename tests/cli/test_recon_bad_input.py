@@ -216,5 +216,9 @@ def test_foreign_atoms_need_angles_and_a_pixel_size_of_their_images(piece, sound
     several = refused("refine", tmp_path / "atoms.xyz", *given)
     assert "first, second may all be the images" in several
     assert "--variable" not in several
-    assert "save the images alone" in several
+    assert "save the images as .npy" in several
+    np.savetxt(tmp_path / "radians.txt", np.radians(np.loadtxt(tmp_path / "angles.txt")))
+    radians = refused(*words, "--angles", tmp_path / "radians.txt", "--pixel-size", PIXEL)
+    assert "these look like radians" in radians
+    assert "the angles as text in degrees" in radians
     assert "run.h5" not in files(tmp_path)

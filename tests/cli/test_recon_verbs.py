@@ -174,6 +174,17 @@ def test_order_goes_on_where_refine_ended(chain, tmp_path):
     assert found["n_atoms"] == said["refine"]["n_atoms"]
 
 
+def test_a_refined_model_in_a_project_of_its_own_is_where_every_later_step_may_start(chain, tmp_path):
+    project = tmp_path / "refined.h5"
+    done("refine", chain[0], "--rounds", 0, "--iterations", 1, "-o", project)
+    done("export", project, tmp_path / "tables", "--what", "tables")
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"atoms.csv", "poses.csv"}
+    assert done("verify", project, "--dry-run")["predicted_seconds"] > 0
+    assert "begins with `refine`" in refused("refine", project, "--overwrite")
+    assert done("classify", project, "--species", "Fe,Pt")["method"] == "height"
+    assert store.lineage(project, store.last_step(project)) == ["classify", "refine"]
+
+
 @pytest.mark.slow
 def test_without_a_known_model_the_chain_is_run_again_on_simulated_images(chain, tmp_path):
     project, said = chain
@@ -266,6 +277,7 @@ def test_atoms_of_somebody_else_are_refined_against_the_images(folder, tmp_path)
     assert any("atoms moved by" in text for text in found["warnings"])
     assert found["r_factor_after"] < 0.65 * found["r_factor_before"]  # the rest is noise
     assert store.groups(project) == ("refine",)
+    assert store.load(project, "refine", "atoms", Atoms).arrays["site_id"].tolist() == [*range(1, len(foreign) + 1)]
     matched = done("verify", project, "--truth", folder / "truth.xyz")
     assert matched["fraction_identified"] > 0.98
     assert matched["rmsd"] < 0.08
@@ -338,10 +350,15 @@ def test_the_convention_of_the_angles_is_checked_and_kept(chain, folder, tmp_pat
     assert not any("convention" in text for text in found["warnings"])
 
 
-def test_two_files_of_atoms_can_be_matched_without_a_project(folder, tmp_path):
+def test_two_files_of_atoms_can_be_matched_without_a_project(folder, chain, tmp_path):
     truth = folder / "truth.xyz"
     found = done("verify", truth, "--truth", truth)
     assert (found["rmsd"], found["fraction_identified"], found["r_factor"]) == (0.0, 1.0, None)
+    mirrored = read(truth)
+    mirrored.positions[:, 0] *= -1
+    write(tmp_path / "mirrored.xyz", mirrored)
+    assert any("mirror" in text for text in done("verify", tmp_path / "mirrored.xyz", "--truth", truth)["warnings"])
+    assert done("verify", truth, "--truth", chain[0])["fraction_identified"] > 0.9
 
 
 def test_a_dry_run_writes_nothing(folder, chain, tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aet2dft.recon.atoms.populations import EVIDENCE, NEAREST, SEPARATE, Mixture
+from aet2dft.recon.atoms.populations import EVIDENCE, NEAREST, SEPARATE, Mixture, most_spots
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -24,9 +24,9 @@ REDUCED = 0.2
 FAINT = 0.6
 """Non-atoms are a lowest population below this fraction of the next; nearer ones are one species in two halves."""
 _STRANGE = 9.0
-"""Most that it costs that a species is two hills, as where a surface vibrates, or that non-atoms are a hill.
+"""Most that it costs that a species is two hills, as where a surface vibrates, or has spots, or non-atoms are a hill.
 
-Both are rare, one case in ninety, and no number of atoms makes them rarer.
+All are rare, one case in ninety, and no number of atoms makes them rarer.
 """
 _DEEP = 2.0
 """Standard deviations of the counts by which a density dips between two hills."""
@@ -113,20 +113,50 @@ def named(tried: Mapping[int, Mixture], atomic_numbers: Floats, values: Floats, 
 
 
 def _ways(found: Mixture, k: int) -> Iterator[tuple[float, Assignment]]:
-    """Ways to make k classes, or one more with non-atoms, of neighboring populations, and what they cost."""
+    """Ways to make k classes, or one more with non-atoms, of neighboring populations, and what they cost.
+
+    Populations between which the density falls too far are never one, but where they are so few that they may be spots.
+    """
     m = len(found.means)
     apart = (np.diff(found.means) > NEAREST * np.abs(found.means[1:])) & (found.separations > SEPARATE)
     deep = dips(found)
+    many = np.flatnonzero(found.weights * found.n > most_spots(found.n) + 0.5)
+    torn = [(a, b) for a, b in itertools.pairwise(many) if np.isinf(deep[a:b]).any()]
     for n in (k, k + 1):
         for cuts in itertools.combinations(range(m - 1), n - 1):
             is_cut = np.isin(np.arange(m - 1), cuts)
-            within = deep[~is_cut] ** 2
-            bounded = np.where(np.isinf(within), np.inf, np.minimum(within, _STRANGE))
-            cost = found.information + float(bounded.sum())
-            classes = found.grouped(_numbers(is_cut))
+            labels = _numbers(is_cut)
+            cost = found.information + float(np.minimum(deep[~is_cut] ** 2, _STRANGE).sum())
+            classes = found.grouped(labels)
             is_faint = n == k or classes.means[0] < FAINT * classes.means[1]
-            if np.isfinite(cost) and apart[is_cut].all() and is_faint:
+            if is_faint and apart[is_cut].all() and all(labels[a] != labels[b] for a, b in torn):
                 yield cost, Assignment(classes=classes, has_non_atoms=n > k, n_populations=m)
+
+
+def choice(information: Mapping[str, float], assigned: Assignment, species: tuple[str, ...]) -> str:
+    """Why there are other classes than populations in the mixture of the lowest criterion; empty where there are not.
+
+    Parameters
+    ----------
+    information : mapping
+        The criterion by the number of populations.
+    assigned : Assignment
+        The classes.
+    species : tuple of str
+        Elements, as far as they are known.
+    """
+    n, lowest = len(assigned.classes.means), int(min(information, key=lambda k: information[k]))
+    if n == lowest:
+        return ""
+    if n < assigned.n_populations == lowest:
+        return f"The {lowest} make {n} classes: some of them are parts of one hill."
+    if species:
+        wanted = ", ".join(("non-atoms",) * assigned.has_non_atoms + species)
+        return (
+            f"{n} classes were taken ({wanted}): species lie apart, non-atoms below them, and elements differ in "
+            f"brightness by about the power of {EXPONENT} of their atomic numbers."
+        )
+    return f"{n} classes were taken: the evidence for more is weak, or they are parts of one hill."
 
 
 def unlikely(means: Floats, atomic_numbers: Floats) -> float:
@@ -162,10 +192,12 @@ def hill(classes: Mixture, values: Floats, errors: Floats) -> float:
     Notes
     -----
     Maxima of noise are the more the lower they are, down to the threshold at which they were cut; a species is a hill.
+    The few highest members, of which one in the light of a spot would hide a hill, are left out.
     With the mean m, the standard deviation s and the lowest a of n members this is
     :math:`2 n (\ln((m - a) / s) - \tfrac{1}{2} \ln(2 \pi / e))`.
     """
-    members = values[classes.posterior(values, errors).argmax(axis=1) == 0]
+    members = np.sort(values[classes.posterior(values, errors).argmax(axis=1) == 0])
+    members = members[: len(members) - most_spots(len(members))]
     spread = float(members.std()) if members.size else 0.0
     if spread == 0.0:
         return 0.0

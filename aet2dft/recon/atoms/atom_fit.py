@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.recon.atoms.contacts import ClosePairs
-from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, adjoint, derivative, images, normal_blocks
+from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, adjoint, derivative, growth, normal_blocks
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -37,6 +37,10 @@ _SOLVED = 1e-3
 """Conjugate gradients end where what is left is this fraction of what was there at first."""
 _REWEIGHTED = 5
 """Fits of gain and offset, each weighted by the one before."""
+_BLANK = 0.1
+"""An image whose scale is below this fraction of the median does not show the atoms: it is blank, noise, or another."""
+_NO_WEIGHT, _WEIGHTLESS = 1e-4, 1e-3
+"""Fraction of the median that it is given, so that it says nothing; of the largest, below which it is known by that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,13 +48,18 @@ class Calibration:
     """How counts follow from the model of the atoms, image by image, and their noise."""
 
     scale: Floats
-    """(n,): factor of every image; 1 on average."""
+    """(n,): factor of every image; 1 on average, next to nothing for images that do not show the atoms."""
     background: Floats
     """(n,): constant of every image."""
     gain: float
     """Variance of a pixel per unit of what the atoms add to it."""
     offset: float
     """Variance of a pixel without atoms: that of the readout, and of the counts of the background."""
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(n,): which images show the atoms."""
+        return np.asarray(self.scale > _WEIGHTLESS * self.scale.max())
 
     def signal(self, model: Images) -> Images:
         """Part of the images (n, nx, ny) that the atoms make, from those of the atoms."""
@@ -116,21 +125,25 @@ def calibrate(measured: Images, model: Images) -> Calibration:
     -----
     The variance is gain * (scale * model) + offset: that of Poisson counts with read noise, in whatever unit the images
     are. Both are fitted, not negative, to the mean squares of the residuals in classes of scale * model. Background
-    does not enter: part of it may be the zero of the camera, which has no noise, and the offset knows the rest.
+    does not enter: part of it may be the zero of the camera, which has no noise, and the offset knows the rest. Images
+    that do not show the atoms have no part in them, and none in what follows.
     """
     mean_model, mean = model.mean(axis=(1, 2), dtype=np.float64), measured.mean(axis=(1, 2), dtype=np.float64)
     centered = model - mean_model[:, None, None]
     power = (centered.astype(np.float64) ** 2).sum(axis=(1, 2))
     scale = (centered * measured).sum(axis=(1, 2), dtype=np.float64) / np.where(power > 0, power, 1.0)
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = scale if (scale > 0).any() else np.ones(len(scale))
+    typical = float(np.median(scale[scale > 0]))
+    scale = np.where(scale >= _BLANK * typical, scale, _NO_WEIGHT * typical)
     start = Calibration(scale=scale, background=mean - scale * mean_model, gain=1.0, offset=1.0)
-    gain, offset = _noise(start.above_background(measured), start.signal(model))
+    shown = slice(None) if start.shown.all() else start.shown
+    gain, offset = _noise(start.above_background(measured)[shown], start.signal(model)[shown])
     return replace(start, gain=gain, offset=offset)
 
 
 def normalized(atoms: GaussianAtoms, calibration: Calibration) -> tuple[GaussianAtoms, Calibration]:
-    """The same images with scales that are 1 on average: their mean goes into the heights."""
-    mean = float(calibration.scale.mean())
+    """The same images with scales that are 1 on average, where atoms are shown: their mean goes into the heights."""
+    mean = float(calibration.scale[calibration.shown].mean())
     return replace(atoms, heights=atoms.heights * mean), replace(calibration, scale=calibration.scale / mean)
 
 
@@ -215,16 +228,13 @@ def fitted_widths(problem: Problem, atoms: GaussianAtoms, model: Images) -> Gaus
     position and height. Where an atom was fitted, that falls as one over the width along each of three axes, and in
     height, at constant height over width, not at all, so that every atom adds 3/2 to the slope in log width.
     """
-    slopes, known = [], atoms.typical
+    slopes: list[Images] = []
+    known = atoms.typical
     for kind in range(len(atoms.widths)):
-        members = atoms.of_atoms(known & (atoms.kinds == kind))
-        wider, narrower = (
-            images(problem.geometry, replace(members, widths=atoms.widths * factor)) for factor in (1.001, 0.999)
-        )
-        slopes += [(wider - narrower) / np.float32(0.002), 0.5 * (wider + narrower)]
-    weighted = [problem.weights * slope for slope in slopes]
-    matrix = np.array([[(a * b).sum(dtype=np.float64) for b in slopes] for a in weighted])
-    right = np.array([(a * (problem.target - model)).sum(dtype=np.float64) for a in weighted])
+        slopes += growth(problem.geometry, atoms.of_atoms(known & (atoms.kinds == kind)))
+    weighted, others = (problem.weights * slope for slope in slopes), [*slopes, problem.target - model]
+    sums = np.array([[(a * b).sum(dtype=np.float64) for b in others] for a in weighted])
+    matrix, right = sums[:, :-1], sums[:, -1]
     right[::2] += _SHARPENING * np.bincount(atoms.kinds[known], minlength=len(atoms.widths))
     matrix += np.diag(1e-6 * np.diagonal(matrix) + np.finfo(float).tiny)
     factors = np.clip(1.0 + np.linalg.solve(matrix, right), 1.0 / WIDEST_CHANGE, WIDEST_CHANGE)
@@ -334,18 +344,18 @@ def _noise(measured: Images, expected: Images) -> tuple[float, float]:
     """Gain and offset of the variance, by non-negative least squares over classes of the expected value."""
     from scipy.optimize import nnls
 
-    squares = (measured - expected) ** 2
-    top = float(expected.max())
-    level = np.clip((expected * np.float32(_LEVELS / top if top > 0 else 0.0)).astype(np.intp), 0, _LEVELS - 1)
-    count = np.bincount(level.ravel(), minlength=_LEVELS)
-    filled = count > 0
-    mean = np.bincount(level.ravel(), squares.ravel(), _LEVELS)[filled] / count[filled]
-    at = np.bincount(level.ravel(), np.maximum(expected, 0).ravel(), _LEVELS)[filled] / count[filled]
+    top, sums = float(expected.max()), np.zeros((3, _LEVELS))
+    for image, model in zip(measured, expected, strict=True):
+        level = np.clip((model * np.float32(_LEVELS / top if top > 0 else 0.0)).astype(np.intp), 0, _LEVELS - 1).ravel()
+        values = (None, ((image - model) ** 2).ravel(), np.maximum(model, 0).ravel())
+        sums += [np.bincount(level, each, _LEVELS) for each in values]
+    count, squares, signal = sums[:, sums[0] > 0]
+    mean, at = squares / count, signal / count
     smallest = 1e-12 * max(top, 1e-30)
     slopes, line = np.stack([at, np.ones_like(at)], axis=1), np.array([1.0, at.mean()])
     for _ in range(_REWEIGHTED):
         # the standard error of a mean square is proportional to the variance, which the line knows best
-        certainty = np.sqrt(count[filled]) / np.maximum(slopes @ line, smallest * max(top, 1e-30))
+        certainty = np.sqrt(count) / np.maximum(slopes @ line, smallest * max(top, 1e-30))
         line, _ = nnls(slopes * certainty[:, None], mean * certainty)
     return max(float(line[0]), smallest), max(float(line[1]), smallest * top)
 

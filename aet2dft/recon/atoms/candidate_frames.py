@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
+from aet2dft.atoms import CANDIDATE_RANGE, examine
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import _kernels_peaks as kernels
 from aet2dft.recon.tilt_series import Volume
@@ -15,6 +17,8 @@ _RADIUS = 0.7
 """Å: radius of the spheres in which the volume is looked at."""
 _CLEARLY = 2.0
 """The volume at candidates is this many times as bright as on average, or it is not theirs."""
+_MOST_BESIDE = 0.3
+"""Part of the candidates that may lie beside a bright spot, as noise moves it."""
 _UNITS = {"Å": 0.0, "voxels": 1.0, "thirds of a voxel": 1.0 / 3.0}
 """Voxels per unit of length; 0 for Å. Volumes are often upsampled three times before they are traced."""
 _ORIGINS = {"the center": 0.0, "the first voxel, as 0": 0.0, "the first voxel, as 1": 1.0}
@@ -64,6 +68,39 @@ def in_frame_of(volume: Volume, positions: Floats) -> tuple[Floats, str]:
             "--voxel-size and the order of the axes"
         )
     return best, reading
+
+
+def doubts(volume: Volume, positions: Floats) -> tuple[str, ...]:
+    """Sentences where candidates lie beside the bright spots of a volume, or too near each other or too far apart.
+
+    Parameters
+    ----------
+    volume : Volume
+        Density.
+    positions : ndarray, shape (n, 3)
+        Å, as `in_frame_of` gives them.
+    """
+    here = kernels.sphere_sums(volume.values, volume.indices(positions), _RADIUS / volume.voxel_size)
+    steps = _RADIUS * np.concatenate([np.eye(3), -np.eye(3)])
+    around = [
+        kernels.sphere_sums(volume.values, volume.indices(positions + step), _RADIUS / volume.voxel_size)
+        for step in steps
+    ]
+    beside = int((np.max(around, axis=0) > here).sum())
+    said: tuple[str, ...] = ()
+    if beside > _MOST_BESIDE * len(positions):
+        said = (
+            f"{beside} of {len(positions)} candidates lie beside bright spots of the volume, which is brighter "
+            f"{_RADIUS} Å away: are the order and the signs of their axes those of the volume, and is --voxel-size?",
+        )
+    distances = examine(Atoms("X" * len(positions), positions=positions)).median_neighbor_distance
+    low, high = CANDIDATE_RANGE
+    if distances is not None and not low <= distances <= high:
+        said += (
+            f"the candidates are {distances:.2f} Å apart in the median, as no atoms are: check the unit of their "
+            "coordinates and --voxel-size",
+        )
+    return said
 
 
 def _read(volume: Volume, positions: Floats, scale: float, first: float | None) -> Floats:

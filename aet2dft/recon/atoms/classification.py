@@ -19,8 +19,16 @@ from aet2dft.atoms import known_symbol, require
 from aet2dft.config import ClassifySettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import _kernels_peaks as kernels
-from aet2dft.recon.atoms.assignments import EXPONENT, Assignment, distinct, named, numbered, unlikely
-from aet2dft.recon.atoms.populations import MOST_POPULATIONS, Mixture, best_mixture, fitted_again, mixture
+from aet2dft.recon.atoms.assignments import Assignment, choice, distinct, named, numbered, unlikely
+from aet2dft.recon.atoms.populations import (
+    MOST_POPULATIONS,
+    Mixture,
+    best_mixture,
+    bounded,
+    fitted_again,
+    mixture,
+    most_spots,
+)
 from aet2dft.recon.atoms.profiles import drawn, self_consistent
 from aet2dft.recon.tilt_series import Volume
 
@@ -178,7 +186,7 @@ def classify(
         n_rejected=int((~is_atom).sum()),
         mean_confidence=float(confidence[is_atom].mean()),
         information=information,
-        choice=_choice(information, assigned, species),
+        choice=choice(information, assigned, species),
         means=found.means,
         sigmas=found.sigmas,
         weights=found.weights,
@@ -188,6 +196,7 @@ def classify(
         warnings=(
             *_warnings(names, species, found, has_non_atoms),
             *_doubts(species, found.means[int(has_non_atoms) :]),
+            *_spots(names, int((tags == len(names)).sum()), int((~is_atom).sum())),
         ),
         intensities=even[is_atom],
         rejected=NonAtoms(
@@ -196,9 +205,7 @@ def classify(
     )
 
 
-def by_brightness(
-    positions: Floats, intensities: Floats, n_species: int, errors: Floats | None = None
-) -> tuple[NDArray[np.intp], Floats]:
+def by_brightness(positions: Floats, intensities: Floats, n_species: int) -> tuple[NDArray[np.intp], Floats]:
     """Species (N,), 0 the faintest, and its probability (N,), of atoms of known number of species.
 
     Parameters
@@ -209,13 +216,11 @@ def by_brightness(
         Brightness of the atoms.
     n_species : int
         Number of species.
-    errors : ndarray, shape (N,), optional
-        How widely each intensity scatters, in any unit; default: all alike.
     """
-    scatter = np.ones(len(intensities)) if errors is None else _typically_one(errors)
-    found = mixture(intensities, n_species, scatter)
-    gains, found = _without_drift(positions, intensities, scatter, found, False)
-    probabilities = found.posterior(intensities / gains, scatter)
+    values, alike = bounded(intensities), np.ones(len(intensities))
+    found = mixture(values, n_species, alike)
+    gains, found = _without_drift(positions, values, alike, found, False)
+    probabilities = found.posterior(values / gains, alike)
     labels = probabilities.argmax(axis=1)
     return labels, np.asarray(probabilities[np.arange(len(labels)), labels])
 
@@ -246,12 +251,14 @@ def _intensities(atoms: Atoms, volume: Volume | None, method: str, species: tupl
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise InputError(f"{bad.size} intensities are NaN or infinite (first: candidate {bad[0]}); run `trace` again")
-    return values
+    return bounded(values)
 
 
 def _along_own_averages(profiles: NDArray[np.float32], species: tuple[str, ...]) -> Floats:
     """Brightness (N,) by averages of the classes that it leads to; how many these are its first estimate says."""
-    alike, known = np.ones(len(profiles)), None
+    alike, known, sums = np.ones(len(profiles)), None, profiles.sum(axis=1, dtype=np.float64)
+    for spot in np.flatnonzero(sums > bounded(sums)):
+        profiles[spot] *= bounded(sums)[spot] / sums[spot]
 
     def classes(brightness: Floats) -> Floats:
         nonlocal known
@@ -373,23 +380,17 @@ def _doubts(given: tuple[str, ...], means: Floats) -> tuple[str, ...]:
     )
 
 
+def _spots(names: tuple[str, ...], n_brightest: int, n_rejected: int) -> tuple[str, ...]:
+    """That the brightest species may be spots, and non-atoms the faintest species, by how many there are of each."""
+    if len(names) < 2 or n_brightest > most_spots(n_rejected):
+        return ()
+    return (
+        f"{n_brightest} {names[-1]} beside {n_rejected} candidates that were left out as no atoms: are the former "
+        "bright spots, and the latter the faintest species?",
+    )
+
+
 def _believed(given: tuple[str, ...], means: Floats) -> float:
     """Probability that the classes have to do with the elements at all."""
     against = 0.5 * unlikely(means, _numbers_of(given)) if given else 0.0
     return 1.0 / (1.0 + _OTHERWISE * math.exp(min(against, 100.0)))
-
-
-def _choice(information: dict[str, float], assigned: Assignment, species: tuple[str, ...]) -> str:
-    """Why there are other classes than populations in the mixture of the lowest criterion."""
-    n, lowest = len(assigned.classes.means), int(min(information, key=lambda k: information[k]))
-    if n == lowest:
-        return ""
-    if n < assigned.n_populations == lowest:
-        return f"The {lowest} make {n} classes: some of them are parts of one hill."
-    if species:
-        wanted = ", ".join(("non-atoms",) * assigned.has_non_atoms + species)
-        return (
-            f"{n} classes were taken ({wanted}): species lie apart, non-atoms below them, and elements differ in "
-            f"brightness by about the power of {EXPONENT} of their atomic numbers."
-        )
-    return f"{n} classes were taken: the evidence for more is weak, or they are parts of one hill."

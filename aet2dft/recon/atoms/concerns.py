@@ -14,9 +14,9 @@ from aet2dft.recon.tilt_series import TiltSeries
 Floats = NDArray[np.float64]
 Sentences = tuple[str, ...]
 
-_BAD_IMAGE = 1.5
+BAD_IMAGE = 1.5
 """An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
-_FINE_IMAGE = 0.05
+FINE_IMAGE = 0.05
 """R factor up to which an image fits well, whatever the others do."""
 _MOST_LISTED = 10
 """Atoms or images that a sentence names."""
@@ -43,17 +43,23 @@ def near_pairs(atoms: Atoms, min_distance: float) -> Sentences:
 
 def bad_image_limit(per_image: Floats) -> float:
     """R factor above which an image fits much worse than most (n,); where all is explained, none does."""
-    return float(max(_BAD_IMAGE * np.median(per_image), _FINE_IMAGE))
+    return float(max(BAD_IMAGE * np.median(per_image), FINE_IMAGE))
 
 
-def bad_images(per_image: Floats) -> Sentences:
-    """Images that fit much worse than most, by their R factors (n,)."""
-    bad = np.flatnonzero(per_image > bad_image_limit(per_image))
-    if not bad.size:
-        return ()
-    listed = _listed([str(k) for k in bad])
-    said = "1 image fits" if bad.size == 1 else f"{bad.size} images fit"
-    return (f"{said} badly (R factor above {_BAD_IMAGE} times the median): {listed}",)
+def bad_images(per_image: Floats, shown: NDArray[np.bool_] | None = None) -> Sentences:
+    """Images that do not show the atoms, if it is known which (n,) do; and others that fit badly, by R factors (n,)."""
+    shown = np.ones(len(per_image), dtype=np.bool_) if shown is None else shown
+    bad, said = np.flatnonzero(shown & (per_image > bad_image_limit(per_image[shown]))), []
+    if not shown.all():
+        blank = np.flatnonzero(~shown)
+        does = "1 image does" if blank.size == 1 else f"{blank.size} images do"
+        listed = _listed([str(k) for k in blank])
+        said.append(f"{does} not show the atoms: {listed}; the fit went without, are they blank, or of something else?")
+    if bad.size:
+        fits = "1 image fits" if bad.size == 1 else f"{bad.size} images fit"
+        listed = _listed([str(k) for k in bad])
+        said.append(f"{fits} badly (R factor above {BAD_IMAGE} times the median): {listed}")
+    return tuple(said)
 
 
 def beyond_images(series: TiltSeries) -> Sentences:

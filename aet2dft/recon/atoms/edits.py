@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
-from aet2dft.atoms import MIN_SEPARATION, known_symbol
+from aet2dft.atoms import MIN_SEPARATION, known_symbol, numbered
 from aet2dft.errors import InputError, ParseError
 
 COLUMNS = ("action", "site_id", "x", "y", "z", "species")
@@ -30,6 +30,8 @@ _MAY: dict[str, tuple[str, ...]] = {"add": ("site_id", "species")}
 """Columns that it may have besides."""
 _ALONE = 3.0
 """Least distances of two atoms from which on an atom is far from all others."""
+_LAST = 999_999_999
+"""Largest number of an added atom: projects keep 32 bits of it, and later steps count on from the largest."""
 _LONGEST = 1 << 26
 """Bytes; a longer file is no list of corrections made by hand."""
 N = TypeVar("N", int, float)
@@ -88,12 +90,12 @@ def read_edits(path: Path) -> tuple[Edit, ...]:
     if not lines:
         raise ParseError(path, f"holds no line; the first must be {','.join(COLUMNS)}")
     (first, header), *rest = lines
-    names = [name.strip().lower() for name in next(csv.reader([header]))]
+    names = [name.strip().lower() for name in _cells(path, first, header)]
     wrong = [name for name in names if name not in COLUMNS or names.count(name) > 1]
     if wrong or "action" not in names:
         listed = ", ".join(COLUMNS)
         raise ParseError(path, f"the columns must be among {listed}, each once and action among them", line=first)
-    return tuple(_edit(path, number, names, next(csv.reader([line]))) for number, line in rest)
+    return tuple(_edit(path, number, names, _cells(path, number, line)) for number, line in rest)
 
 
 def edit(atoms: Atoms, edits: Sequence[Edit] | Path, *, min_distance: float = 2.0) -> tuple[Atoms, EditLog]:
@@ -123,7 +125,7 @@ def edit(atoms: Atoms, edits: Sequence[Edit] | Path, *, min_distance: float = 2.
         puts an atom nearer than 0.5 Å to another. Nothing is applied then.
     """
     listed = read_edits(edits) if isinstance(edits, Path) else edits
-    draft = _Draft(_numbered(atoms))
+    draft = _Draft(numbered(atoms))
     changes = tuple(draft.apply(item) for item in listed)
     touched = {change["site_id"]: change["line"] for change in changes if change["action"] in ("add", "move")}
     warnings = (*_odd_places(draft, touched, min_distance), *_new_elements(atoms, listed))
@@ -136,7 +138,7 @@ def edit(atoms: Atoms, edits: Sequence[Edit] | Path, *, min_distance: float = 2.
 class _Draft:
     """A model while corrections are applied to it: species, position and origin of every atom by its site_id."""
 
-    __slots__ = ("_given", "_named", "_next", "moved", "places", "species")
+    __slots__ = ("_added", "_given", "_moved", "_named", "_next", "places", "species")
 
     def __init__(self, atoms: Atoms) -> None:
         ids = atoms.arrays["site_id"].tolist()
@@ -147,7 +149,8 @@ class _Draft:
         self._next = max(ids, default=0) + 1
         self.species: dict[int, int] = dict(zip(ids, atoms.numbers.tolist(), strict=True))
         self.places: dict[int, tuple[float, ...]] = dict(zip(ids, map(tuple, atoms.positions.tolist()), strict=True))
-        self.moved: set[int] = set()
+        self._added: set[int] = set()
+        self._moved: set[int] = set()
 
     def apply(self, item: Edit) -> dict[str, Any]:
         """Carry out one correction; gives its row of the log."""
@@ -155,9 +158,11 @@ class _Draft:
         before = self._state(site)
         if item.action == "remove":
             del self.species[site], self.places[site]
+        if item.action == "add":
+            self._added.add(site)
         if item.position is not None:
             self.places[site] = item.position
-            self.moved.add(site)
+            self._moved.add(site)
         if item.action in ("add", "relabel"):
             self.species[site] = atomic_numbers[item.species or "X"]
         return {
@@ -178,6 +183,8 @@ class _Draft:
                     f"line {item.line}: there is an atom with site_id {item.site_id} already; leave it out"
                 )
             site = self._next if item.site_id is None else item.site_id
+            if site > _LAST:
+                raise InputError(f"line {item.line}: an added atom cannot be number {site}, which is above {_LAST}")
             self._next = max(self._next, site + 1)
             return site
         if item.site_id is None or item.site_id not in self.places:
@@ -194,9 +201,8 @@ class _Draft:
     def atoms(self) -> Atoms:
         """The corrected model, in the order of the given one; added atoms follow."""
         given = self._given.arrays["site_id"].tolist()
-        kept = [k for k, site in enumerate(given) if site in self.places]
-        known = set(given)
-        added = [site for site in self.places if site not in known]
+        kept = [k for k, site in enumerate(given) if site in self.places and site not in self._added]
+        added = [site for site in self.places if site in self._added]
         result: Atoms = self._given[kept]
         if added:
             result.extend(Atoms(numbers=[self.species[site] for site in added], positions=np.zeros((len(added), 3))))
@@ -208,19 +214,11 @@ class _Draft:
         new = np.arange(len(result)) >= len(kept)
         if "species_confidence" in result.arrays:
             result.arrays["species_confidence"][renamed | new] = 1.0
-        _fill(result, "position_sigma", np.isin(sites, list(self.moved)))
+        _fill(result, "position_sigma", np.isin(sites, list(self._moved)))
         for name, values in result.arrays.items():
             if values.dtype.kind == "f" and name not in ("positions", "position_sigma", "species_confidence"):
                 _fill(result, name, new)
         return result
-
-
-def _numbered(atoms: Atoms) -> Atoms:
-    if "site_id" in atoms.arrays:
-        return atoms
-    result: Atoms = atoms.copy()
-    result.set_array("site_id", np.arange(1, len(atoms) + 1, dtype=np.int32))
-    return result
 
 
 def _fill(atoms: Atoms, name: str, unknown: NDArray[np.bool_]) -> None:
@@ -271,6 +269,13 @@ def _new_elements(atoms: Atoms, edits: Sequence[Edit]) -> tuple[str, ...]:
 
 def _listed(lines: NDArray[np.intp]) -> str:
     return ", ".join(map(str, np.sort(lines)[:5])) + (" ..." if len(lines) > 5 else "")
+
+
+def _cells(path: Path, number: int, line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]))
+    except csv.Error as error:
+        raise ParseError(path, f"is no line of a table ({error})", line=number) from error
 
 
 def _edit(path: Path, number: int, names: Sequence[str], cells: Sequence[str]) -> Edit:

@@ -16,6 +16,8 @@ from aet2dft.recon.tilt_series import TiltSeries
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
+NARROWEST = 0.5
+"""Pixels: narrower atoms fall between the pixels. Here their sum is right to 3 %; at half of it, it may be a fifth."""
 TYPICAL = 0.7
 """Of lower atoms than this fraction of the median of their kind many are none, or parts of others."""
 
@@ -56,7 +58,10 @@ class GaussianAtoms:
     kinds: NDArray[np.intp]
     """(N,): which of the widths an atom has."""
     widths: Floats
-    """(number of kinds,), pixels: standard deviation of the Gaussians."""
+    """(number of kinds,), pixels: standard deviation of the Gaussians; what is below `NARROWEST` becomes that."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", np.maximum(self.widths, NARROWEST))
 
     @property
     def sigma(self) -> Floats:
@@ -85,6 +90,12 @@ def derivative(geometry: ImageGeometry, atoms: GaussianAtoms, step: Floats) -> I
     """Change (n, nx, ny) of the images, to first order, for changes (N, 4) of the positions and the heights."""
     moments = (atoms.heights / atoms.sigma**2)[:, None] * step[:, :3]
     return _splat(geometry, atoms, step[:, 3], moments)
+
+
+def growth(geometry: ImageGeometry, atoms: GaussianAtoms) -> tuple[Images, Images]:
+    """Changes (n, nx, ny) of the images with the logarithm of all widths, and with that of all heights."""
+    wider, narrower = (images(geometry, replace(atoms, widths=atoms.widths * factor)) for factor in (1.001, 0.999))
+    return (wider - narrower) / np.float32(0.002), 0.5 * (wider + narrower)
 
 
 def adjoint(geometry: ImageGeometry, atoms: GaussianAtoms, values: Images) -> Floats:

@@ -22,6 +22,8 @@ _SHIFTED, _TURNED = 0.2, 0.5
 """Pixels and degrees, rms, below which images are in place."""
 _RIDGE = 1e-6
 """Fraction of the diagonal that is added to the normal matrix of an image: atoms on a line do not show every turn."""
+_AT_ONCE = 8
+"""Images whose derivatives, six for each, are there at a time; threads share them."""
 
 
 def posed(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> ImageGeometry:
@@ -122,14 +124,20 @@ def corrected(series: TiltSeries, shifts: Floats, rotations: Floats) -> TiltSeri
 
 
 def _steps(geometry: ImageGeometry, measured: Images, atoms: GaussianAtoms) -> tuple[Floats, Floats]:
-    """Shift (n, 2) and rotation (n, 3) of every image by one step of least squares."""
+    """Shift (n, 2) and rotation (n, 3) of every image by one step of least squares; none where it shows no atoms."""
     model = images(geometry, atoms)
-    problem = Problem.of(geometry, measured, model, calibrate(measured, model))
-    unit = np.eye(3)
-    moves = [np.broadcast_to(axis, atoms.positions.shape) for axis in unit]
-    turns = [np.cross(axis, atoms.positions) for axis in unit]
-    slopes = np.stack([derivative(geometry, atoms, np.pad(step, ((0, 0), (0, 1)))) for step in [*moves, *turns]])
-    found = np.array([_image_step(k, geometry, problem, model, slopes) for k in range(len(model))])
+    calibration = calibrate(measured, model)
+    problem = Problem.of(geometry, measured, model, calibration)
+    moves = [np.broadcast_to(axis, atoms.positions.shape) for axis in np.eye(3)]
+    turns = [np.cross(axis, atoms.positions) for axis in np.eye(3)]
+    steps = [np.pad(step, ((0, 0), (0, 1))) for step in (*moves, *turns)]
+    found = np.empty((len(model), 5))
+    for block in np.array_split(np.arange(len(model)), -(-len(model) // _AT_ONCE)):
+        part = geometry.of_images(block)
+        slopes = [derivative(part, atoms, step) for step in steps]
+        for k, own in zip(block, zip(*slopes, strict=True), strict=True):
+            found[k] = _image_step(geometry.axes[k], problem.weights[k], problem.target[k], model[k], own)
+    found[~calibration.shown] = 0.0
     return found[:, :2], found[:, 2:]
 
 
@@ -142,14 +150,14 @@ def _moved(geometry: ImageGeometry, shifts: Floats, rotations: Floats) -> ImageG
     )
 
 
-def _image_step(k: int, geometry: ImageGeometry, problem: Problem, model: Images, slopes: Images) -> Floats:
-    """Shift and rotation (5,) of one image; `slopes` (6, n, nx, ny) are those of moves and turns of the object."""
+def _image_step(axes: Floats, weights: Images, target: Images, model: Images, slopes: tuple[Images, ...]) -> Floats:
+    """Shift and rotation (5,) of one image; the six `slopes` (nx, ny) are those of moves and turns of the object."""
     # moving the object along the row axis of the image moves what is seen by one row
-    along = [np.tensordot(axis, slopes[:3, k], axes=1) for axis in geometry.axes[k]]
-    columns = np.stack([*along, *slopes[3:, k], model[k], np.ones_like(model[k])]).reshape(7, -1).astype(np.float64)
-    weighted = columns * problem.weights[k].ravel()
-    matrix = (weighted[:, None] * columns).sum(axis=2)
-    right = (weighted * (problem.target[k] - model[k]).ravel()).sum(axis=1)
+    along = [np.tensordot(axis, slopes[:3], axes=1) for axis in axes]
+    columns = np.stack([*along, *slopes[3:], model, np.ones_like(model)]).reshape(7, -1).astype(np.float64)
+    weighted = columns * weights.ravel()
+    matrix = np.array([(row * columns).sum(axis=1) for row in weighted])
+    right = (weighted * (target - model).ravel()).sum(axis=1)
     diagonal = np.maximum(np.diagonal(matrix), np.finfo(float).tiny)
     scale = 1.0 / np.sqrt(diagonal)
     normal = matrix * scale[:, None] * scale + _RIDGE * np.eye(7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import _kernels_peaks as kernels
-from aet2dft.recon.atoms.populations import k_means
+from aet2dft.recon.atoms.populations import bounded, k_means
 from aet2dft.recon.tilt_series import Volume
 
 Floats = NDArray[np.float64]
@@ -117,7 +118,8 @@ def maxima(smooth: Values) -> tuple[NDArray[np.intp], float]:
 
 
 def _strong(heights: Floats) -> float:
-    """Height of those above the threshold of Otsu, IEEE Trans. Syst. Man Cybern. 9, 62 (1979)."""
+    """Height of those above the threshold of Otsu, IEEE Trans. Syst. Man Cybern. 9, 62 (1979), without spots."""
+    heights = bounded(heights)
     boundaries = k_means(heights, 2).boundaries
     return float(np.percentile(heights[heights >= boundaries[0]] if boundaries.size else heights, 95))
 
@@ -134,7 +136,9 @@ def _faulty_voxels(values: Values, smooth: Values) -> NDArray[np.intp]:
 
 def _brightest_neighbors(values: Values, places: NDArray[np.intp]) -> Values:
     """The largest of the 26 values around each place (n, 3)."""
-    around = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    around = around[around.any(axis=1)]
-    near = np.clip(places[:, None] + around, 0, np.array(values.shape) - 1)
-    return np.asarray(values[tuple(near.transpose(2, 0, 1))].max(axis=1))
+    brightest, last = np.full(len(places), -np.inf, dtype=values.dtype), np.array(values.shape) - 1
+    for step in itertools.product((-1, 0, 1), repeat=3):
+        if any(step):
+            near = np.clip(places + np.array(step), 0, last)
+            np.maximum(brightest, values[tuple(near.T)], out=brightest)
+    return brightest

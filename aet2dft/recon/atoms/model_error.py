@@ -13,8 +13,6 @@ Images = NDArray[np.float32]
 
 SECTORS = 8
 """Parts of the tilt range; what the model lacks is alike in the images of one part, and differs between them."""
-_MEDIAN = 0.907
-"""Median of chi-square over its degrees of freedom, one fewer than the parts."""
 
 
 def misfit(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
@@ -35,20 +33,26 @@ def misfit(problem: Problem, atoms: GaussianAtoms, residual: Images) -> Floats:
     :math:`\langle g_s^2 \rangle = I_s (1 - I_s / I)`, where :math:`I_s` is the information of the sector and I that of
     all, since the pulls add up to zero. The ratio of their sums over the sectors is the sandwich of P. J. Huber (Proc.
     5th Berkeley Symp. 1, 221 (1967)), with correlated images as clusters (K.-Y. Liang and S. Zeger, Biometrika 73, 13
-    (1986)). The factor of a kind is the median of its atoms over that of noise: where the model fails in one place, as
-    at atoms that moved between images, all others are as sure as before.
+    (1986)). One sector alone says nothing. The factor of a kind is the median of its atoms over that of noise: where
+    the model fails in one place, as at atoms that moved between images, all others are as sure as before.
     """
-    pulls, shares = [], []
-    for images in _sectors(problem.geometry):
+    from scipy.special import gammaincinv
+
+    factors = np.ones((len(atoms.widths), 4))
+    sectors, pulls, shares = _sectors(problem.geometry), [], []
+    if len(sectors) == 1:
+        return factors
+    for images in sectors:
         geometry, weights = problem.geometry.of_images(images), problem.weights[images]
         pulls.append(adjoint(geometry, atoms, weights * residual[images]))
         shares.append(np.diagonal(normal_blocks(geometry, atoms, weights), axis1=1, axis2=2))
     information = np.maximum(sum(shares), np.finfo(float).tiny)
     by_noise = sum(share * (1.0 - share / information) for share in shares)
     ratios = sum(pull**2 for pull in pulls) / np.maximum(by_noise, np.finfo(float).tiny)
-    factors = np.ones((len(atoms.widths), 4))
+    half = 0.5 * (len(sectors) - 1)
+    median = float(gammaincinv(half, 0.5)) / half  # of chi-square over its degrees of freedom, one fewer than sectors
     for kind in np.unique(atoms.kinds):
-        factors[kind] = np.median(ratios[atoms.kinds == kind], axis=0) / _MEDIAN
+        factors[kind] = np.median(ratios[atoms.kinds == kind], axis=0) / median
     return np.maximum(factors, 1.0)
 
 

@@ -19,6 +19,7 @@ from aet2dft.recon.atoms import _kernels_peaks as kernels
 from aet2dft.recon.atoms.levels import cleared, maxima
 from aet2dft.recon.atoms.overlaps import Separated, separated, split
 from aet2dft.recon.atoms.peak_noise import noise_maxima, noise_of, unexplained, width_error
+from aet2dft.recon.atoms.populations import SPOT, bounded
 from aet2dft.recon.tilt_series import Volume
 
 Floats = NDArray[np.float64]
@@ -52,7 +53,7 @@ _SHELL = 0.3
 _SHORTER = 0.85
 """Of the shortest of them, the minimum distance that keeps both atoms."""
 _REASONS = {kernels.LEFT_BOX: "left the box", kernels.NOT_CONVERGED: "not converged"}
-_CLOSE, _FAINT = "close to a stronger one", "faint"
+_CLOSE, FAINT = "close to a stronger one", "faint"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +192,7 @@ def trace(volume: Volume, settings: TraceSettings = TraceSettings()) -> tuple[At
     near = first.thinned(_LEAN * distance)
     fit = _fit_together(smooth, near.centers[near.reasons == ""], volume, settings, threshold)
     heights = fit.scale * fit.peaks.heights
-    faint = np.where(heights < threshold, _FAINT, np.full(len(heights), "", dtype="U24"))
+    faint = np.where(heights < threshold, FAINT, np.full(len(heights), "", dtype="U24"))
     last = _Maxima(centers=fit.peaks.centers, heights=heights, reasons=faint).thinned(distance)
     atoms = _candidates(fit, last.reasons == "", volume)
     median = float(np.median(neighbor_distances(atoms)[0])) if len(atoms) > 1 else None
@@ -210,6 +211,7 @@ def trace(volume: Volume, settings: TraceSettings = TraceSettings()) -> tuple[At
         warnings=(
             *volume.history[len(given.history) :],
             *_warnings(median),
+            *_spots(atoms),
             *_short_bonds(atoms, rejected, by_level["noise_threshold"], settings.min_distance),
         ),
         rejected=rejected,
@@ -361,6 +363,20 @@ def _warnings(median: float | None) -> tuple[str, ...]:
     if median is None or low <= median <= high:
         return ()
     return (f"the median distance of neighbors is {median:.3g}, outside {low} to {high} Å: is the voxel size right?",)
+
+
+def _spots(atoms: Atoms) -> tuple[str, ...]:
+    """Whether a few of the atoms, strongest first, are far above all others."""
+    heights = atoms.arrays["intensity"]
+    n = int(np.count_nonzero(heights > bounded(heights)))
+    if not n:
+        return ()
+    place = ", ".join(f"{x:.1f}" for x in atoms.positions[0])
+    said = "1 maximum is" if n == 1 else f"{n} maxima are"
+    return (
+        f"{said} more than {SPOT:g} times as high as all others (the highest at {place} Å): contamination, faults of "
+        "images, or an element far heavier than the rest?",
+    )
 
 
 def _short_bonds(atoms: Atoms, rejected: Rejected, noise_threshold: float, min_distance: float) -> tuple[str, ...]:

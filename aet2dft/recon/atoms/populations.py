@@ -41,8 +41,12 @@ _SETTLED = 3e-7
 """Change of the mean log-likelihood below which the mixture has converged."""
 _ROUGHLY = 1e-5
 """The same where it is only to be seen which of several starts leads to the likeliest."""
-_NARROWEST = 0.01
-"""Least width of a population, as a fraction of that of all numbers together."""
+_NARROWEST, _EQUAL = 0.01, 1e-6
+"""Least width of a population, as a fraction of that of all numbers together, and of their mean: they may be equal."""
+_SPOTS, SPOT = 5, 3.0
+"""Most numbers that may be spots, and how many times as high as all others they then count at most."""
+_MANY = 50
+"""Numbers for each spot that there must be: from 41 on the threshold of Otsu is between species, not below spots."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,8 +151,8 @@ class _Cells:
 
     @classmethod
     def of(cls, values: Floats, errors: Floats | None) -> _Cells:
-        """Numbers (n,) as they are; of many the classes."""
-        n = len(values)
+        """Numbers (n,) as they are, `bounded`; of many the classes."""
+        n, values = len(values), bounded(values)
         errors = np.ones(n) if errors is None else errors
         if n <= _FINE:
             return cls(values=values, errors=errors, counts=np.ones(n))
@@ -162,6 +166,23 @@ class _Cells:
         number = counts[filled].astype(np.float64)
         sums, squares = (np.bincount(cell, weights)[filled] for weights in (values, errors**2))
         return cls(values=sums / number, errors=np.sqrt(squares / number), counts=number)
+
+
+def most_spots(n: int) -> int:
+    """How many of n numbers may be far above all others without deciding anything."""
+    return min(_SPOTS, n // _MANY)
+
+
+def bounded(values: Floats) -> Floats:
+    """Numbers (n,) without the excess of a few spots: none is above three times the highest but five.
+
+    One bright spot would else take all classes of a histogram, and one of every k-means, for itself.
+    """
+    few = most_spots(len(values))
+    if not few:
+        return values
+    top = float(np.partition(values, -few - 1)[-few - 1])
+    return np.minimum(values, SPOT * top) if top > 0 else values
 
 
 def k_means(values: Floats, k: int, counts: Floats | None = None) -> Partition:
@@ -183,6 +204,8 @@ def k_means(values: Floats, k: int, counts: Floats | None = None) -> Partition:
     Trans. Syst. Man Cybern. 9, 62 (1979).
     """
     weights = np.ones(len(values)) if counts is None else counts
+    if np.ptp(values) == 0:
+        return Partition(boundaries=np.zeros(0), labels=np.zeros(len(values), dtype=np.intp))
     number, edges = np.histogram(values, _COARSE, weights=weights)
     filled = np.flatnonzero(number)
     at = np.histogram(values, edges, weights=weights * values)[0][filled] / number[filled]
@@ -330,7 +353,7 @@ def _narrowest(cells: _Cells) -> float:
     n = cells.counts.sum()
     mean = (cells.counts * cells.values).sum() / n
     spread = np.sqrt((cells.counts * (cells.values - mean) ** 2).sum() / n)
-    return max(_NARROWEST * float(spread), float(np.finfo(float).tiny))
+    return max(_NARROWEST * float(spread), _EQUAL * abs(float(mean)), float(np.sqrt(np.finfo(float).tiny)))
 
 
 def best_mixture(values: Floats, most: int, errors: Floats | None = None) -> tuple[Mixture, dict[int, Mixture]]:

@@ -5,8 +5,10 @@ The steps are in ``atom_rounds``, the least squares in ``atom_fit``, the search 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -55,6 +57,8 @@ _REACHED = 0.01
 """A pixel is within reach of atoms where they are brighter than this fraction of the brightest pixel."""
 _LEAST_FREE = 0.1
 """Fewer degrees of freedom per pixel than this are not believed."""
+_FAR = 1e12
+"""Numbers above this, or below its inverse, are taken in another unit: single precision does not hold their squares."""
 _ERROR_PRODUCTS = 20
 """Products with the normal matrix for the standard errors."""
 
@@ -139,7 +143,8 @@ def refine(
     -------
     Atoms
         Those that stay, in their order, then the added ones, with `intensity` (sum of the image of the atom over its
-        pixels), `peak_width`, `position_sigma`, and, where species are known, `species_confidence`.
+        pixels) with `intensity_sigma`, `peak_width`, `position_sigma`, and `species_confidence`: how surely the height
+        of an atom is that of its kind, 1 where there is one kind only.
     Refinement
         R factors, every change with its evidence, and the calibration of the images.
 
@@ -169,6 +174,9 @@ def refine(
     the same way does not show there.
     """
     require(series)
+    if (unit := _unit(series.projections)) != 1.0:
+        common = replace(series, projections=series.projections / np.float32(unit))
+        return _in_unit(unit, *refine(atoms, common, settings, min_distance=min_distance, seed=seed, progress=progress))
     start, species = _start(atoms, series)
     data = Data.of(series, settings.held_out, fit_geometry=settings.fit_geometry)
     history: list[tuple[float, ...]] = []
@@ -222,10 +230,29 @@ def refine(
         warnings=(
             *replaced(len(atoms), n_added, n_dropped, moved, 0.5 * min_distance),
             *near_pairs(result, min_distance),
-            *bad_images(per_image),
+            *bad_images(per_image, last.calibration.shown),
             *_poses(last, series, shifts, rotations),
             *not_confirmed(history[0][3], r_free),
         ),
+    )
+
+
+def _unit(values: NDArray[Any]) -> float:
+    """Power of two next to the largest of these numbers where they are far from 1, else 1."""
+    top = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+    return 1.0 if not 0.0 < top < np.inf or 1.0 / _FAR < top < _FAR else 2.0 ** math.floor(math.log2(top))
+
+
+def _in_unit(unit: float, atoms: Atoms, result: Refinement) -> tuple[Atoms, Refinement]:
+    """What was found in images that were divided by this unit."""
+    for name in ("intensity", "intensity_sigma"):
+        atoms.arrays[name] *= unit
+    return atoms, replace(
+        result,
+        changes=replace(result.changes, heights=result.changes.heights * unit),
+        background=result.background * unit,
+        gain=result.gain * unit,
+        offset=result.offset * unit**2,
     )
 
 
@@ -237,6 +264,7 @@ def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
     if not len(atoms):
         raise InputError("there are no atoms to refine; run `aet2dft trace` first")
     intensity = brightness(atoms)
+    intensity = intensity / _unit(intensity)
     for name, values in (("positions", atoms.positions), ("intensities", intensity), ("pixels", series.projections)):
         if not np.isfinite(values).all():
             raise InputError(f"{int((~np.isfinite(values)).sum())} {name} are NaN or infinite; remove or mend them")

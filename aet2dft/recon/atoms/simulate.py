@@ -60,7 +60,8 @@ def simulate_images(
     intensity : array_like, shape (N,), optional
         Sum over the pixels of the image of every atom; default: the atomic number to the power of `CONTRAST`.
     width : array_like, shape () or (N,)
-        Å: standard deviation of the image of every atom.
+        Å: standard deviation of the image of every atom; half a pixel where it is less, else atoms would fall between
+        the pixels.
 
     Returns
     -------
@@ -82,8 +83,10 @@ def simulate_images(
     sigma = np.ascontiguousarray(np.broadcast_to(np.asarray(width, dtype=np.float64), len(atoms))) / pixel_size
     heights = _intensities(atoms) if intensity is None else np.asarray(intensity, dtype=np.float64)
     positions = atoms.positions / pixel_size
-    if not all(np.isfinite(values).all() for values in (positions, sigma, heights)) or not (sigma > 0).all():
-        raise InputError("a position, width or intensity of an atom is not finite, or a width not positive; mend it")
+    if not all(np.isfinite(values).all() for values in (positions, sigma, heights, matrices, middle)):
+        raise InputError("a position, width or intensity of an atom, a rotation or a center is not finite; mend it")
+    if not (sigma > 0).all():
+        raise InputError("the width of an atom or the size of a pixel is not positive; mend it")
     geometry = ImageGeometry(
         axes=np.ascontiguousarray(np.swapaxes(matrices, 1, 2)[:, :2]),
         centers=np.ascontiguousarray(np.broadcast_to(np.asarray(middle, dtype=np.float64), (len(matrices), 2))),
@@ -161,7 +164,7 @@ def with_noise(exact: NDArray[np.float32], noise: Noise, *, seed: int) -> NDArra
     if not brightest > 0 or exact.min() < 0:
         raise InputError("images without intensity, or with a negative one, cannot be counted; check the intensities")
     random = np.random.default_rng(seed)
-    counted = np.empty_like(exact)
+    counted = np.empty(exact.shape, dtype=np.float32)
     for k, image in enumerate(exact):
         expected = noise.background + image.astype(np.float64) * (noise.counts / brightest)
         counted[k] = random.poisson(expected) + noise.read_noise * random.standard_normal(image.shape)

@@ -13,7 +13,7 @@ from aet2dft.recon.atoms.atom_fit import probes
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.tilt_series import TiltSeries
 
-_COPIES = 19
+_COPIES = 16
 """Arrays of the size of the images at a time: weights, residuals and directions of the fit, the residual volume."""
 _BASE = 20e6
 """Bytes of tables and buffers, whatever the size."""

@@ -98,8 +98,9 @@ def _named_columns(table: TextTable, path: Path) -> tuple[list[int], Notes]:
     """Columns with phi, theta and psi, or the one with the tilt, by their names."""
     names = [_plain(name) for name in table.names]
     listed = ", ".join(table.names)
-    if len(names) == 1:
-        return [0], ()
+    if len(names) == 1 and names[0] not in _BESIDE:
+        known = names[0] in _TILT and "rad" not in listed.lower()
+        return [0], () if known else (f"angles: {listed} of {path.name}; only --angle-unit makes them radians",)
     if all(names.count(name) == 1 for name in _EULER):
         chosen = [names.index(name) for name in _EULER]
     else:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
+from aet2dft.recon.geometry import beam_range, euler_rotations, tilt_rotations
 
 PIXEL_SIZES = (0.05, 2.0)
 """Å; a pixel size outside this range is in another unit."""
@@ -30,6 +31,8 @@ _OTHER_INTENSITY = 0.3
 """Relative difference from the median total above which an image is named."""
 _FEW_IMAGES, _SHORT_RANGE = 10, 60.0
 """Number of images, and range of angles in degrees, below which the elongation is said."""
+_SAME_BEAM = 1e-11
+"""Half the square of the angle between beams, in radians, below which they are one: 3e-4 degrees."""
 Images = NDArray[np.float32]
 Numbers = NDArray[np.intp]
 Notes = tuple[str, ...]
@@ -72,18 +75,31 @@ def mend_or_refuse(images: Images, *, fill: str | None, numbers: Numbers | None 
     bad = np.argwhere(~np.isfinite(images))
     if not len(bad):
         return images, ()
+    blank = np.flatnonzero(~np.isfinite(images).any(axis=(1, 2)))
+    if blank.size:
+        listed = ",".join(map(str, numbers[blank]))
+        raise InputError(
+            f"{_counted(blank.size, 'image')} of NaN or infinite pixels only; leave out with --exclude {listed}"
+        )
     n, (image, row, column) = len(np.unique(bad[:, 0])), bad[0]
-    where = f"{len(bad)} pixels in {n} of {len(images)} images (first: image {numbers[image]}, pixel ({row}, {column}))"
+    first = f"image {numbers[image]}, pixel ({row}, {column})"
+    where = f"{_counted(len(bad), 'pixel')} in {n} of {len(images)} images (first: {first})"
     if fill != "median":
-        raise InputError(f"{where} are NaN or infinite; give --fill median, or remove these images")
+        raise InputError(f"{where} are NaN or infinite; give --fill median, or leave these images out (--exclude)")
     mended = images.copy()
     for k, i, j in bad:
         window = images[k, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3]
         finite = window[np.isfinite(window)]
         if not finite.size:
-            raise InputError(f"image {numbers[k]} has no finite pixel around ({i}, {j}); remove it and its angle")
+            raise InputError(
+                f"image {numbers[k]} has no finite pixel around ({i}, {j}); leave it out with --exclude {numbers[k]}"
+            )
         mended[k, i, j] = np.median(finite)
     return mended, (f"{where} replaced by the median of their neighbors",)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def check_images(images: Images, angles: NDArray[np.float64], numbers: Numbers | None = None) -> Notes:
@@ -124,7 +140,7 @@ def check_images(images: Images, angles: NDArray[np.float64], numbers: Numbers |
     _refuse_inverted(images)
     theta = angles if angles.ndim == 1 else angles[:, 1]
     _refuse_transposed(images, theta)
-    return _unusual_totals(images, numbers) + _unusual_angles(theta)
+    return _unusual_totals(images, numbers) + _unusual_angles(angles)
 
 
 def _refuse_identical(images: Images, numbers: Numbers) -> None:
@@ -184,21 +200,21 @@ def _unusual_totals(images: Images, numbers: Numbers) -> Notes:
     return (f"{off.size} images differ from the median total intensity by more than 30 % ({listed} of it)",)
 
 
-def _unusual_angles(theta: NDArray[np.float64]) -> Notes:
+def _unusual_angles(angles: NDArray[np.float64]) -> Notes:
+    n, rotations = len(angles), tilt_rotations(angles) if angles.ndim == 1 else euler_rotations(angles)
     notes: Notes = ()
-    repeated = len(theta) - len(np.unique(np.round(theta % 180.0, 6)))
+    # the beam and its opposite show the same image, mirrored
+    beams = np.abs(rotations[:, :, 2] @ rotations[:, :, 2].T) > 1 - _SAME_BEAM
+    repeated = int(np.tril(beams, -1).any(axis=1).sum())
     if repeated:
         many = f"{repeated} angles repeat" if repeated > 1 else "1 angle repeats"
         notes += (f"{many} an earlier one, or the opposite of one",)
-    reach = float(np.ptp(theta))
-    if reach == 0:
-        return (
-            *notes,
-            f"{len(theta)} image{'s' * (len(theta) > 1)} at one tilt: nothing is known of the depth of the object",
-        )
-    if len(theta) < _FEW_IMAGES or reach < _SHORT_RANGE:
+    reach = beam_range(rotations)
+    if beams.all():
+        return (*notes, f"{_counted(n, 'image')} at one tilt: nothing is known of the depth of the object")
+    if n < _FEW_IMAGES or reach < _SHORT_RANGE:
         notes += (
-            f"{len(theta)} images over {reach:.0f} degrees: the volume will be elongated by {elongation(reach):.2f} "
+            f"{n} images over {reach:.0f} degrees: the volume will be elongated by {elongation(reach):.2f} "
             "along the beam",
         )
     return notes

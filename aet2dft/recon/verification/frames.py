@@ -12,8 +12,12 @@ from aet2dft.recon.metrics import Match, match
 
 Floats = NDArray[np.float64]
 Notes = tuple[str, ...]
-_ORDERS = tuple(itertools.permutations(range(3)))
-_SIGNS = tuple(itertools.product((1.0, -1.0), repeat=3))
+_FRAMES = tuple(
+    np.asarray(np.diag(signs) @ np.eye(3)[list(axes)])
+    for axes in itertools.permutations(range(3))
+    for signs in itertools.product((1.0, -1.0), repeat=3)
+)
+"""All exchanges and reversals of axes."""
 
 _SAME_FRAME = 0.9
 """Fraction of the reference that is identified in the frame it has, above which no other is tried."""
@@ -55,17 +59,16 @@ def match_any_frame(model: Atoms, reference: Atoms, *, radius: float) -> tuple[M
     given = _from_any_origin(model, reference, np.eye(3), radius)
     if given.fraction_identified >= _SAME_FRAME:
         return match_turned(model, reference, given)
-    frames = [np.asarray(np.diag(signs) @ np.eye(3)[list(axes)]) for axes in _ORDERS for signs in _SIGNS]
-    tried = [_from_any_origin(model, reference, frame, radius) for frame in frames]
-    best = max(range(len(frames)), key=lambda k: _how_good(tried[k]))
-    found, n = tried[best], len(reference)
+    tried = [_from_any_origin(model, reference, frame, radius) for frame in _FRAMES]
+    best = max(range(len(tried)), key=lambda k: _how_good(tried[k]))
+    found, frame, n = tried[best], _FRAMES[best], len(reference)
     if found.n_right < _BELIEVED * n or n - found.n_right > _BELIEVED * (n - given.n_right):
         return match_turned(model, reference, given)
-    kind = "turned" if np.linalg.det(frames[best]) > 0 else "a mirror image (axes exchanged or reversed)"
-    axes = ", ".join("+-"[int(row.sum() < 0)] + "xyz"[int(np.abs(row).argmax())] for row in frames[best])
+    kind = "turned" if np.linalg.det(frame) > 0 else "a mirror image (axes exchanged or reversed)"
+    axes = ", ".join("+-"[int(row.sum() < 0)] + "xyz"[int(np.abs(row).argmax())] for row in frame)
     said = f"the reference is {kind}: its ({axes}) were taken for x, y, z of the model"
-    found, turn, notes = match_turned(model, _in_frame(reference, frames[best]), found)
-    return found, turn @ frames[best], (said, *notes)
+    found, turn, notes = match_turned(model, _in_frame(reference, frame), found)
+    return found, turn @ frame, (said, *notes)
 
 
 def match_turned(model: Atoms, reference: Atoms, given: Match) -> tuple[Match, Floats, Notes]:
@@ -110,7 +113,7 @@ def match_turned(model: Atoms, reference: Atoms, given: Match) -> tuple[Match, F
 
 def turn_of(orientation: Floats) -> float:
     """Degrees by which an orientation (3, 3) differs from the nearest exchange or reversal of axes."""
-    chord = float(np.linalg.norm(orientation - np.rint(orientation)))
+    chord = min(float(np.linalg.norm(orientation - frame)) for frame in _FRAMES)
     return float(np.degrees(2.0 * np.arcsin(min(1.0, chord / np.sqrt(8.0)))))
 
 

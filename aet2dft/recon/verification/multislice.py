@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from aet2dft import __version__
 from aet2dft.errors import InputError
 
 Method = Literal["prism", "multislice"]
@@ -25,7 +27,7 @@ _MARGIN = 3.0
 _SLICE = 2.0
 """Å: thickness of the slices of the potential."""
 _BAND = 1.02
-"""The grid carries scattering angles up to this times the outer one of the detector."""
+"""The grid carries scattering angles up to this times the outer one of the detector, or that of the beam."""
 _WAVES = 16
 """Incoming directions at a time: what the cache of a processor holds."""
 _PLACES = 100
@@ -76,6 +78,11 @@ class Scan:
         """Å: distance of two neighboring places of the beam."""
         return self.pixel_size / self.steps
 
+    @property
+    def places(self) -> tuple[int, int]:
+        """Places of the beam along both axes."""
+        return self.steps * self.shape[0], self.steps * self.shape[1]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Cell:
@@ -103,7 +110,7 @@ class _Cell:
         lowest = points[:, 2].min() - 0.5 * _SLICE
         depth = points[:, 2].max() + 0.5 * _SLICE - lowest
         extent = np.append((last - first) * scan.pixel_size, depth)
-        finest = microscope.wavelength / (3e-3 * microscope.detector[1] * _BAND)
+        finest = microscope.wavelength / (3e-3 * max(microscope.detector[1], microscope.convergence) * _BAND)
         fold = [max(1, round(length / microscope.window)) if method == "prism" else 1 for length in extent[:2]]
         size = [_fast_length(length / finest, n) for length, n in zip(extent[:2], fold, strict=True)]
         return cls(
@@ -210,6 +217,15 @@ def predicted_seconds(
     return float(_OVERHEAD * 2.0 * waves * np.ceil(cell.extent[2] / _SLICE) * once)
 
 
+def numerics() -> str:
+    """What an image depends on besides the arguments of `scan_image`: versions, and how finely all is sampled."""
+    try:
+        engine = version("abtem")
+    except PackageNotFoundError:
+        engine = "missing"
+    return f"aet2dft {__version__} abtem {engine} {STEP} {_MARGIN} {_SLICE} {_BAND}"
+
+
 def load_abtem() -> Any:
     """The module abTEM.
 
@@ -260,7 +276,7 @@ def _simulated(
 
 def _placed(patch: NDArray[np.float32], low: NDArray[np.int64], scan: Scan) -> NDArray[np.float32]:
     """The whole fine image, with a patch whose first place has the index `low`; what lies outside is lost."""
-    whole = np.zeros((scan.steps * scan.shape[0], scan.steps * scan.shape[1]), dtype=np.float32)
+    whole = np.zeros(scan.places, dtype=np.float32)
     first = np.maximum(low, 0)
     last = np.minimum(low + patch.shape, whole.shape)
     if (first < last).all():
@@ -270,7 +286,7 @@ def _placed(patch: NDArray[np.float32], low: NDArray[np.int64], scan: Scan) -> N
 
 
 def _fast_length(least: float, multiple: int) -> int:
-    """Smallest length that is not below `least`, a multiple of `multiple`, and transformed quickly."""
+    """Smallest length that is not below `least`, and `multiple` times a length that is transformed quickly."""
     n = multiple * int(np.ceil(least / multiple))
     while not _is_smooth(n // multiple):
         n += multiple

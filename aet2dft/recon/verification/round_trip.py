@@ -28,6 +28,8 @@ _LAYER = 2.0
 """Å: thickness of the layers below the surface in which errors are counted."""
 _SAME_OBJECT = 0.5
 """Part of a known model that is matched at least where it is the model of the same object."""
+_AT_ONCE = 100
+"""Atoms whose distances to all faces of the hull are held together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +172,10 @@ def verify(
         chain = usual_chain(atoms, refinement) if chain is None else chain
         # what the chain is told of the geometry is what it was told before
         again = simulated_series(exact, series, settings, seed=seed)
-        found, reference = run_chain(again, chain, support=support, seed=seed), atoms
+        try:
+            found, reference = run_chain(again, chain, support=support, seed=seed), atoms
+        except InputError as error:
+            raise InputError(f"in simulated images of the model the same steps end: {error}") from error
         warnings += _without_elements({"model": atoms})
         pairs = match(found, atoms, radius=settings.radius)
         if any(isinstance(step, RefineSettings) and step.fit_geometry for step in chain.steps):
@@ -379,4 +384,6 @@ def _depth(positions: NDArray[np.float64]) -> NDArray[np.float64]:
         planes = ConvexHull(positions).equations
     except (QhullError, ValueError):
         return np.zeros(len(positions))
-    return np.asarray(np.maximum(0.0, -(positions @ planes[:, :3].T + planes[:, 3]).max(axis=1)))
+    blocks = np.array_split(positions, len(positions) // _AT_ONCE + 1)
+    outward = [(block @ planes[:, :3].T + planes[:, 3]).max(axis=1) for block in blocks]
+    return np.asarray(np.maximum(0.0, -np.concatenate(outward)))

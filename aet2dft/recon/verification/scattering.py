@@ -21,7 +21,15 @@ from aet2dft.errors import ResourceError
 from aet2dft.recon.atoms.atom_fit import calibrate
 from aet2dft.recon.metrics import correlations
 from aet2dft.recon.tilt_series import TiltSeries
-from aet2dft.recon.verification.multislice import Method, Microscope, Scan, predicted_seconds, scan_image, with_source
+from aet2dft.recon.verification.multislice import (
+    Method,
+    Microscope,
+    Scan,
+    numerics,
+    predicted_seconds,
+    scan_image,
+    with_source,
+)
 
 Images = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -80,7 +88,7 @@ def fine_images(
         Beam and detector.
     cache : Path, optional
         Folder in which every image is kept as soon as it is there, under a name that follows from all that it depends
-        on: one that is there is not made again.
+        on: one that is there, and whole, is not made again.
     progress : callable, optional
         Told how many images are done, and of how many.
 
@@ -98,13 +106,13 @@ def fine_images(
     """
     found = []
     for k, (rotation, scan) in enumerate(zip(series.rotations, scans(series), strict=True)):
-        identity = f"{digest(atoms)} {rotation.tolist()} {scan} {microscope} {method}"
+        identity = f"{digest(atoms)} {rotation.tolist()} {scan} {microscope} {method} {numerics()}"
         file = None if cache is None else cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}.npy"
-        if file is not None and file.exists():
-            found.append(np.load(file, allow_pickle=False))
-        else:
-            found.append(scan_image(atoms, rotation, scan, microscope, method=method))
-            _keep(found[-1], file)
+        image = _kept(file, scan)
+        if image is None:
+            image = scan_image(atoms, rotation, scan, microscope, method=method)
+            _keep(image, file)
+        found.append(image)
         if progress is not None:
             progress(k + 1, series.n_images)
     return np.stack(found)
@@ -157,6 +165,17 @@ def _r_factors(measured: Images, model: Images) -> NDArray[np.float64]:
     return calibrate(measured, model).r_factors(measured, model)
 
 
+def _kept(file: Path | None, scan: Scan) -> Images | None:
+    """The image in a file; None where there is none, or a damaged one."""
+    if file is None:
+        return None
+    try:
+        image: Images = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return image if image.shape == scan.places else None
+
+
 def _keep(image: Images, file: Path | None) -> None:
     """Write an image so that its file is whole or not there."""
     if file is None:
@@ -166,6 +185,8 @@ def _keep(image: Images, file: Path | None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             np.save(stream, image)
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(file)
     except OSError as error:
         with contextlib.suppress(OSError):

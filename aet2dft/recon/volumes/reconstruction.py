@@ -270,9 +270,10 @@ def _stop(planned: Plan, trial: Trial | None) -> tuple[int, str]:
     algorithm = ALGORITHMS[planned.algorithm]
     if trial is None or algorithm.most == 1:
         return algorithm.usual, f"{planned.reason}; the usual number of iterations"
-    iterations, left_out = int(trial.iteration[trial.best]), f"{len(trial.held_out)} left-out images"
+    iterations, n_out = int(trial.iteration[trial.best]), len(trial.held_out)
+    left_out = f"{n_out} left-out image{'s' * (n_out > 1)}"
     if iterations >= algorithm.most:
-        return iterations, f"{planned.reason}; the most that are made, {left_out} are predicted better still"
+        return iterations, f"{planned.reason}; the most that are made, still better at predicting {left_out}"
     return iterations, f"{planned.reason}; the last number that predicts {left_out} as well as the best"
 
 

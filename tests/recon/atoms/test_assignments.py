@@ -7,7 +7,7 @@ from test_classification import FE_PT, candidates, populations
 from aet2dft.config import ClassifySettings
 from aet2dft.recon.atoms import assignments
 from aet2dft.recon.atoms.assignments import hill, hills, unlikely
-from aet2dft.recon.atoms.classification import classify
+from aet2dft.recon.atoms.classification import by_brightness, classify
 from aet2dft.recon.atoms.populations import mixture
 
 
@@ -89,6 +89,32 @@ def test_brightness_like_a_power_between_one_and_two_of_the_atomic_number_is_lik
     for power in (1.0, 1.4, 2.0):
         assert unlikely(fe_pt**power, fe_pt) < 1.3
     assert unlikely(np.array([0.8, 1.0]), fe_pt) > 5
+
+
+@pytest.mark.parametrize("spots", [(60.0,), (100.0, 100.0, 100.0), (1e4,), (1e6, 1e6)])
+def test_a_few_spots_brighter_than_pt_make_no_fe_of_pt_and_no_non_atoms_of_fe(spots):
+    values, labels = populations(0, (4.3, 18.0), (0.5, 1.0), (1000, 1000))
+    values[np.flatnonzero(labels)[: len(spots)]] = spots
+    atoms = candidates(values)
+    _, result = classify(atoms, None, FE_PT)
+    assert (result.composition, result.n_rejected) == ({"Fe": 1000, "Pt": 1000}, 0)
+    assert (by_brightness(atoms.positions, values, 2)[0] == labels).all()
+
+
+def test_an_atom_in_the_light_of_a_spot_does_not_hide_that_its_species_is_a_hill():
+    values, labels = populations(0, (7.25, 28.7), (0.12, 0.12), (260, 250))
+    values[np.flatnonzero(labels)[0]], values[np.flatnonzero(labels == 0)[0]] = 86.7, 10.3
+    _, result = classify(candidates(values), None, FE_PT)
+    assert (result.composition, result.n_rejected) == ({"Fe": 260, "Pt": 250}, 0)
+
+
+def test_a_handful_of_the_heavier_element_stays_that_and_is_said_beside_many_non_atoms():
+    values, _ = populations(0, (0.012, 0.194, 1.0), (0.002, 0.006, 0.007), (260, 460, 5))
+    _, result = classify(candidates(values), None, ClassifySettings(species=("Ni", "Pt")))
+    assert (result.composition, result.n_rejected) == ({"Ni": 460, "Pt": 5}, 260)
+    assert any(text.startswith("5 Pt beside 260 candidates") for text in result.warnings)
+    _, result = classify(candidates(values[values > 0.1]), None, ClassifySettings(species=("Ni", "Pt")))
+    assert (result.composition, result.warnings) == ({"Ni": 460, "Pt": 5}, ())
 
 
 def test_brightness_that_the_elements_hardly_have_is_said():

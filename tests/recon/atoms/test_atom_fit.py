@@ -90,6 +90,27 @@ def test_scale_and_background_of_every_image_come_back():
     assert found.offset == pytest.approx(9.0, rel=0.1)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-6])
+@pytest.mark.parametrize("blank", ["zero", "constant", "noise"])
+def test_an_image_that_does_not_show_the_atoms_has_no_part_in_the_fit(unit, blank):
+    """Truth: calibration, weights and one step of the other images alone."""
+    rng, atoms, others = np.random.default_rng(0), lattice(), np.delete(np.arange(16), 5)
+    model = images(GEOMETRY, atoms)
+    measured = (unit * rng.poisson(2.0 * model + 4.0)).astype(np.float32)
+    measured[5] = {"zero": 0.0, "constant": 50.0 * unit, "noise": unit * rng.standard_normal((44, 44))}[blank]
+    found, without = atom_fit.calibrate(measured, model), atom_fit.calibrate(measured[others], model[others])
+    assert np.flatnonzero(~found.shown).tolist() == [5]
+    assert without.shown.all()
+    assert (found.gain, found.offset) == (without.gain, without.offset)
+    assert atom_fit.normalized(atoms, found)[1].scale[others].mean() == pytest.approx(1.0)
+    problem = Problem.of(GEOMETRY, measured, model, found)
+    alone = Problem.of(GEOMETRY.of_images(others), measured[others], model[others], without)
+    steps = [
+        atom_fit.newton_step(each, atoms, each.target - images(each.geometry, atoms), 6) for each in (problem, alone)
+    ]
+    assert (np.abs(steps[0] - steps[1]) < 1e-3 * np.abs(steps[1]).max(axis=0)).all()
+
+
 def test_a_constant_of_the_camera_changes_neither_noise_nor_weights_nor_r_factors():
     """Truth: the images without the constant, and with a background subtracted that was real."""
     rng = np.random.default_rng(0)

@@ -103,6 +103,13 @@ def test_one_species_asked_is_one_and_species_not_given_are_counted():
     assert any("1 population" in text for text in result.warnings)
 
 
+@pytest.mark.parametrize("values", [[5.0], [5.0, 5.0], [0.1] * 20, [0.0] * 3, [1e30] * 30])
+def test_equal_intensities_are_one_species_for_sure(values):
+    found, result = classify(candidates(values), None, ClassifySettings(species=("Pt",)))
+    assert (result.composition, result.mean_confidence) == ({"Pt": len(values)}, 1.0)
+    assert (found.arrays["species_confidence"] == 1.0).all()
+
+
 def test_three_species_asked_where_two_exist_is_one_clear_sentence():
     values, _ = populations(6, (0.4, 1.0), (0.06, 0.06), (1000, 1000))
     with pytest.raises(InputError, match="2 populations, not 3; give 2 species"):

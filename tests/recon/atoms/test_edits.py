@@ -71,6 +71,15 @@ def test_what_a_line_does_not_say_is_the_median_of_the_species(tmp_path):
     assert_allclose(moved.arrays["position_sigma"][2], moved.arrays["position_sigma"][3])
 
 
+def test_an_atom_with_the_number_of_a_removed_one_is_another_atom():
+    atoms = chain_of_atoms()
+    atoms.set_array("grain", np.arange(5))
+    again = Edit(line=3, action="add", site_id=4, position=(10.0, 0.0, 0.0), species="Pt")
+    after, _ = edit(atoms, [Edit(line=2, action="remove", site_id=4), again])
+    assert_array_equal(after.arrays["site_id"], [1, 2, 3, 5, 4])
+    assert [after.arrays[name][-1] for name in ("intensity", "species_confidence", "grain")] == [4.0, 1.0, 0]
+
+
 def test_a_later_line_sees_what_earlier_ones_did(tmp_path):
     text = "action,site_id,x,y,z,species\nadd,,12,0,0,Fe\nrelabel,6,,,,Pt\nremove,1\nadd,1,-4,0,0,Fe\n"
     after, _ = edit(chain_of_atoms(), read_edits(lines(tmp_path, text)))
@@ -117,6 +126,7 @@ def test_no_corrections_leave_the_model_and_its_bytes():
         ("action,site_id\nremove,1\nremove,2,3\n", 3, "3 cells under 2 columns"),
         ("action,number\nremove,1\n", 1, "the columns must be among"),
         ("site_id,x,y,z\n1,2,3,4\n", 1, "the columns must be among"),
+        (f"action,site_id\nremove,{'1' * 140_000}\n", 2, "field larger than field limit"),
     ],
 )
 def test_every_line_is_checked_and_named_before_anything_is_applied(tmp_path, text, line, what):
@@ -139,6 +149,7 @@ def test_a_file_without_lines_or_no_file_is_refused(tmp_path):
         ([Edit(line=2, action="add", position=(9.0, 9.0, 9.0))], "line 2: an added atom needs a species"),
         ([Edit(line=2, action="add", site_id=3, position=(9.0, 9.0, 9.0), species="Fe")], "line 2: there is an atom"),
         ([Edit(line=9, action="relabel", site_id=77, species="Fe")], "line 9: no atom has site_id 77"),
+        ([Edit(line=2, action="add", site_id=1 << 31, position=(9.0, 9.0, 9.0), species="Fe")], "above 999999999"),
     ],
 )
 def test_corrections_that_the_model_cannot_take_name_their_line(edits, what):

@@ -1,5 +1,6 @@
 """Shifts and rotations of images against atoms. Truth: simulated images with known errors of the geometry."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_images_that_are_right_stay_where_they_are():
     shifts, rotations = difference(posed(geometry, images(geometry, atoms), atoms), geometry)
     assert np.abs(shifts).max() < 1e-3
     assert np.degrees(np.abs(rotations)).max() < 1e-3
+
+
+def test_the_memory_of_a_step_is_a_few_copies_of_the_images():
+    geometry, atoms = setting(66)
+    measured = images(geometry, atoms)
+    posed(geometry, measured, atoms)
+    tracemalloc.start()
+    posed(geometry, measured, atoms)
+    needed = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert needed < 9 * measured.nbytes
 
 
 def test_the_difference_of_two_geometries_is_what_was_done_to_them():

@@ -67,6 +67,27 @@ def test_what_fails_at_a_few_atoms_does_not_make_the_others_unsure():
     assert factors.max() < 1.5
 
 
+def test_two_images_tell_the_misfit_as_many_do():
+    """Truth: noise four times as strong as the weights say, along the tilt axis, which both images show."""
+    where, rng = GEOMETRY.of_images(np.array([0, N_IMAGES - 1])), np.random.default_rng(0)
+    flat, ratios = np.ones((2, *GEOMETRY.shape), dtype=np.float32), []
+    for _ in range(8):
+        atoms, noise = crystal(), (4.0 * rng.standard_normal(flat.shape)).astype(np.float32)
+        problem = Problem(geometry=where, target=images(where, atoms) + noise, weights=flat)
+        for _ in range(3):
+            residual = problem.target - images(where, atoms)
+            atoms = atom_fit.moved(atoms, atom_fit.newton_step(problem, atoms, residual, 6, damping=1e-3))
+        ratios.append(misfit(problem, atoms, problem.target - images(where, atoms))[:, 1].mean())
+    assert 11.0 < np.mean(ratios) < 21.0
+
+
+def test_one_image_says_nothing_of_the_misfit():
+    problem, atoms, residual = fitted(0.3)
+    one = np.array([3])
+    alone = Problem(geometry=GEOMETRY.of_images(one), target=problem.target[one], weights=problem.weights[one])
+    assert (misfit(alone, atoms, residual[one]) == 1.0).all()
+
+
 def test_the_order_of_the_images_does_not_matter():
     problem, atoms, residual = fitted(0.1)
     order = np.random.default_rng(3).permutation(N_IMAGES)

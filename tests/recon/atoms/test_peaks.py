@@ -1,5 +1,6 @@
 """Candidate atoms of volumes. Truth: Gaussian atoms at known places."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numba
@@ -13,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 from aet2dft.config import TraceSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import _kernels_peaks as kernels
+from aet2dft.recon.atoms.levels import _brightest_neighbors, maxima
 from aet2dft.recon.atoms.peaks import thinned, trace
 from aet2dft.recon.tilt_series import Volume
 
@@ -200,6 +202,33 @@ def test_single_voxels_brighter_than_all_atoms_do_not_decide_what_is_strong(smoo
     expected, _ = trace(plain, settings)
     assert np.abs(paired(atoms[: len(expected)], expected.positions)).max() < 0.02
     assert "(first: (2, 3, 4))" in result.warnings[0]
+
+
+@pytest.mark.parametrize(("times", "n"), [(10, 1), (100, 1)])
+def test_a_few_spots_brighter_than_all_atoms_do_not_decide_what_is_strong_either(times, n):
+    """Truth: 60 atoms of two heights, of which a few were made far brighter."""
+    points, heights = places(60, size=48), np.where(np.arange(60) % 2, 1.0, 0.25)
+    _, plain = trace(volume(points, heights, size=48))
+    heights[1 : 2 * n : 2] = times
+    atoms, result = trace(volume(points, heights, size=48))
+    assert result.strong == pytest.approx(plain.strong, rel=0.1)
+    assert result.warnings[0].startswith(f"{n} maxim")
+    assert "3 times as high as all others" in result.warnings[0]
+    near = np.linalg.norm(atoms.positions[:, None] - points, axis=2).min(axis=0)
+    assert (near < 0.3).sum() >= 55
+    assert plain.warnings == ()
+
+
+def test_brightest_neighbors_are_those_of_a_slow_search_in_little_memory():
+    values = np.random.default_rng(0).standard_normal((40, 40, 40)).astype(np.float32)
+    found, _ = maxima(values)
+    tracemalloc.start()
+    brightest = _brightest_neighbors(values, found)
+    assert tracemalloc.get_traced_memory()[1] < 200 * len(found)
+    tracemalloc.stop()
+    for place, value in zip(found[::50], brightest[::50], strict=True):
+        around = values[tuple(slice(at - 1, at + 2) for at in place)].ravel()
+        assert value == np.delete(around, 13).max()
 
 
 def test_a_threshold_in_the_noise_is_refused():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from aet2dft.recon.atoms.populations import best_mixture, fitted_again, k_means, mixture
+from aet2dft.recon.atoms.populations import best_mixture, bounded, fitted_again, k_means, mixture
 
 
 def drawn(seed, means, sigmas, counts, *, freedom=None):
@@ -113,6 +113,15 @@ def test_probabilities_add_up_and_do_not_depend_on_the_unit(seed, unit):
     here, there = mixture(values, 2), mixture(unit * values, 2)
     assert_allclose(here.posterior(values).sum(axis=1), 1.0)
     assert_allclose(there.means, unit * here.means, rtol=1e-3)
+
+
+def test_spots_are_bounded_where_there_are_enough_other_numbers_and_few_of_them():
+    values = np.r_[np.linspace(1.0, 2.0, 245), 3.0, 7.0, 1e3, 1e4, 1e5]
+    assert_allclose(bounded(values), np.minimum(values, 6.0))
+    assert (bounded(values[-49:]) == values[-49:]).all()
+    assert (bounded(-values) == -values).all()
+    many = np.r_[np.ones(200), np.full(6, 50.0)]
+    assert (bounded(many) == many).all()
 
 
 def test_a_fit_that_goes_on_from_its_own_result_stays_there():

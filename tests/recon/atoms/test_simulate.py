@@ -44,13 +44,26 @@ def test_the_sum_of_an_image_is_that_of_the_intensities_at_every_tilt():
     assert_allclose(images.sum(axis=(1, 2)), (atoms.numbers**CONTRAST).sum(), rtol=3e-3)
 
 
+@pytest.mark.parametrize("width", [1e-9, 0.01, 0.05, 0.1])
+def test_atoms_narrower_than_pixels_do_not_fall_between_them(width):
+    """Truth: the intensities, to the 3 % of the narrowest Gaussian that pixels show."""
+    places = np.random.default_rng(0).uniform(-1, 1, (40, 3))
+    sums = [
+        simulate_images(Atoms("Pt", [place]), np.eye(3)[None], shape=(20, 20), pixel_size=PIXEL, width=width).sum()
+        for place in places
+    ]
+    assert_allclose(sums, 78**CONTRAST, rtol=0.03)
+
+
 def test_noise_has_the_statistics_of_counted_electrons():
     images = np.full((4, 100, 100), 0.5, dtype=np.float32)
     images[:, :, 50:] = 1.0
-    noisy = with_noise(images, Noise(counts=100, read_noise=3, background=10), seed=1)
+    noise = Noise(counts=100, read_noise=3, background=10)
+    noisy = with_noise(images, noise, seed=1)
     dim, bright = noisy[:, :, :50], noisy[:, :, 50:]
     assert_allclose([dim.mean(), bright.mean()], [60, 110], rtol=0.005)
     assert_allclose([dim.var(), bright.var()], [60 + 9, 110 + 9], rtol=0.05)
+    assert_array_equal(with_noise((2 * images).astype(np.int32), noise, seed=1), noisy)  # integers as well
 
 
 def test_the_seed_repeats_the_noise_and_another_seed_does_not():
@@ -74,15 +87,18 @@ def test_without_noise_the_series_holds_the_images_themselves():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 0.0}, "width not positive"),
+        ({"width": 0.0}, "width of an atom .* is not positive"),
         ({"intensity": np.nan}, "not finite"),
+        ({"center": (np.nan, 4.0)}, "not finite"),
+        ({"rotations": np.full((1, 3, 3), np.nan)}, "not finite"),
+        ({"pixel_size": -PIXEL}, "size of a pixel"),
         ({"atoms": Atoms("X", positions=[[0, 0, 0]])}, "run `aet2dft classify`"),
     ],
 )
 def test_atoms_that_have_no_image_are_refused(change, message):
-    call = {"atoms": particle(), "shape": (8, 8), "pixel_size": PIXEL} | change
+    call = {"atoms": particle(), "rotations": tilt_rotations([0.0]), "shape": (8, 8), "pixel_size": PIXEL} | change
     with pytest.raises(InputError, match=message):
-        simulate_images(call.pop("atoms"), tilt_rotations([0.0]), **call)
+        simulate_images(**call)
 
 
 def test_images_that_cannot_be_counted_are_refused():

@@ -45,7 +45,8 @@ def test_a_refinement_that_memory_does_not_allow_is_refused(case, monkeypatch):
 
 
 @pytest.mark.slow
-def test_memory_and_time_are_those_of_the_run():
+@pytest.mark.parametrize("fit_geometry", [False, True])
+def test_memory_and_time_are_those_of_the_run(fit_geometry):
     code = """
 import resource, sys, time
 import numpy as np
@@ -66,7 +67,7 @@ def memory(key):
     lines = open("/proc/self/status").read().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
-settings = RefineSettings(iterations=2, rounds=1)
+settings = RefineSettings(iterations=2, rounds=1, fit_geometry=sys.argv[1] == "True")
 refine(*case(200), settings)
 atoms, series = case(4000)
 seconds = workload.predicted_seconds(atoms, series, settings)
@@ -76,7 +77,8 @@ refine(atoms, series, settings)
 took = time.perf_counter() - begun
 print(workload.needed_bytes(series) / (memory("VmHWM:") - before), seconds / took)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, str(fit_geometry)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     of_memory, of_time = map(float, done.stdout.split())
     assert 0.85 < of_memory < 1.3
     assert 0.3 < of_time < 3.0  # others may use the machine

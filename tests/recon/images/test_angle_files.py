@@ -52,6 +52,14 @@ def test_text_may_have_comments_names_and_any_separator(tmp_path):
     assert_array_equal(read_angles(text(tmp_path, "-60;0;60;70\n", "a.csv"))[0], [-60, 0, 60, 70])
 
 
+@pytest.mark.parametrize("name", ["Kippwinkel", "tilt (rad)"])
+def test_an_unusual_name_of_a_single_column_is_said(tmp_path, name):
+    angles, notes = read_angles(text(tmp_path, f"{name}\n-60\n0\n61\n", "a.csv"))
+    assert_array_equal(angles, [-60, 0, 61])
+    assert notes == (f"angles: {name} of a.csv; only --angle-unit makes them radians",)
+    assert read_angles(text(tmp_path, "tilt_deg\n-60\n0\n61\n", "b.csv"))[1] == ()
+
+
 def test_named_columns_are_put_in_order(tmp_path):
     path = text(tmp_path, "theta psi phi\n10 20 30\n11 21 31\n")
     assert_array_equal(read_angles(path)[0], [[30, 10, 20], [31, 11, 21]])
@@ -82,6 +90,7 @@ def test_a_comment_above_the_rows_may_name_the_columns(tmp_path):
     ("content", "message"),
     [
         ("image,dose,x\n0,1,2\n1,2,7\n", "of its columns image, dose, x none is called tilt"),
+        ("dose\n10\n20\n", "of its columns dose none is called tilt"),
         ("tilt,angle\n0,1\n1,2\n", "several may be the tilt"),
         ("tilt angles\n0 1\n1 2\n", "'tilt angles' may be a title or names of columns"),
         ("alpha,beta\n-60,1\n60,2\n", "its column beta turns the object too"),

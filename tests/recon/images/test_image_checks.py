@@ -1,6 +1,7 @@
 """What is wrong with images. Truth: sound simulated and published series, and what was done to damage them."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -69,6 +70,13 @@ def test_repeated_and_opposite_angles_are_noted(images):
     assert check_images(images, angles)[0] == "2 angles repeat an earlier one, or the opposite of one"
 
 
+def test_tilts_about_any_axis_are_tilts(images):
+    about_the_first = np.column_stack([0 * TILTS, 0 * TILTS, TILTS])
+    assert check_images(images, about_the_first) == check_images(images, TILTS) == ()
+    (note,) = check_images(images[:12], about_the_first[:12] / 3)
+    assert re.match(r"12 images over 23 degrees: the volume will be elongated", note)
+
+
 def test_images_of_one_tilt_say_nothing_of_the_depth(images):
     assert check_images(images[:1], TILTS[:1]) == ("1 image at one tilt: nothing is known of the depth of the object",)
 
@@ -134,8 +142,12 @@ def test_pixels_that_are_no_numbers_are_refused_or_mended():
     assert mended[2, 0, 3] == np.median(np.delete(images[2, :3, 1:6].ravel(), 2))
     assert_array_equal(mended[np.isfinite(broken)], images[np.isfinite(broken)])
     assert "replaced by the median" in notes[0]
-    with pytest.raises(InputError, match="no finite pixel around"):
-        mend_or_refuse(np.full((1, 6, 6), np.nan, dtype=np.float32), fill="median")
+    broken[1, :6, :6] = np.nan
+    with pytest.raises(InputError, match=r"image 1 has no finite pixel around \(0, 0\); .* --exclude 1"):
+        mend_or_refuse(broken, fill="median")
+    broken[1] = np.nan
+    with pytest.raises(InputError, match="1 image of NaN or infinite pixels only; leave out with --exclude 1"):
+        mend_or_refuse(broken, fill="median")
 
 
 @pytest.mark.needs_data

@@ -68,6 +68,15 @@ def test_a_box_far_longer_than_the_window_of_prism_has_a_grid():
     assert predicted_seconds(long, np.eye(3), Scan(shape=(300, 40), pixel_size=0.3725, center=(150, 20))) > 0
 
 
+def test_the_grid_carries_the_beam_where_the_detector_is_smaller(monkeypatch):
+    """Truth: the grid of the detector that ends where the beam does."""
+    grids = []
+    monkeypatch.setattr("scipy.fft.fft2", lambda grid: grids.append(grid.shape))
+    for outer in (30.0, 10.0):
+        predicted_seconds(THREE, np.eye(3), SCAN, Microscope(detector=(0.0, outer)))
+    assert len(set(grids)) == 1
+
+
 def test_without_abtem_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "abtem", None)
     with pytest.raises(InputError, match=r"aet2dft\[multislice\]"):

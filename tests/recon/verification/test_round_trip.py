@@ -1,5 +1,6 @@
 """Models against known ones. Truth: copies of a piece of the measured particle with known errors, turns and losses."""
 
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,13 +12,20 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
-from aet2dft.config import RefineSettings, VerifySettings
+from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings, VerifySettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.image_poses import corrected
 from aet2dft.recon.atoms.simulate import Noise, simulate
 from aet2dft.recon.metrics import match
 from aet2dft.recon.verification.frames import match_any_frame, turn_of
-from aet2dft.recon.verification.round_trip import depth_profile, model_images, simulated_series, usual_chain, verify
+from aet2dft.recon.verification.round_trip import (
+    Chain,
+    depth_profile,
+    model_images,
+    simulated_series,
+    usual_chain,
+    verify,
+)
 
 TILTS = np.linspace(-65.0, 64.0, 22)
 SHAPE = (60, 64)
@@ -81,6 +89,15 @@ def test_a_small_turn_of_the_whole_model_is_taken_out_and_said(ball):
     assert turn_of(orientation[[2, 0, 1]] * [[1], [-1], [1]]) == pytest.approx(1.5, abs=0.05)
 
 
+@pytest.mark.parametrize("degrees", [0.0, 25.0, 32.0, 45.0])
+def test_a_turn_is_measured_from_the_nearest_exchange_of_axes(degrees):
+    turn = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+    for frame in (np.eye(3), -np.eye(3), np.eye(3)[[2, 0, 1]]):
+        assert turn_of(turn @ frame) == pytest.approx(degrees, abs=1e-6)
+    diagonal = Rotation.from_rotvec(np.radians(60.0) / 3**0.5 * np.ones(3)).as_matrix()
+    assert turn_of(diagonal) == pytest.approx(60.0)
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 13, 300])
 def test_errors_without_a_turn_are_not_made_smaller_by_one(n, seed):
@@ -136,6 +153,20 @@ def test_layers_hold_every_atom_once_and_errors_where_they_are(ball):
     assert profile.rmsd[-1] < 0.05
 
 
+def test_the_depth_of_many_atoms_takes_little_memory():
+    """Truth: a sphere of 3,000 atoms, each a corner of its hull, and its middle; 6,000 faces for 3,001 atoms."""
+    random = np.random.default_rng(0).normal(size=(3000, 3))
+    points = np.vstack([10.0 * random / np.linalg.norm(random, axis=1, keepdims=True), np.zeros(3)])
+    sphere = Atoms("Pt3001", positions=points)
+    pairs, right = match(sphere, sphere), np.ones(3001, dtype=bool)
+    tracemalloc.start()
+    profile = depth_profile(sphere, pairs, right=right)
+    needed = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert_array_equal(profile.n_atoms, [3000, 0, 0, 0, 1])
+    assert needed < 0.2 * 8 * 3001 * 5996
+
+
 def test_atoms_in_a_plane_are_all_at_the_surface():
     flat = Atoms("Pt4", positions=[[0, 0, 0], [3, 0, 0], [0, 3, 0], [3, 3, 0]])
     profile = depth_profile(flat, match(flat, flat), right=np.ones(4, dtype=bool))
@@ -153,6 +184,13 @@ def test_the_known_model_is_compared_with_and_images_give_the_r_factor(ball, ser
     _, perfect = verify(ball, truth=ball, series=series)
     assert perfect.r_factor < result.r_factor < 0.3
     assert np.isnan(verify(model, truth=ball)[1].r_factor)
+
+
+def test_a_step_that_ends_in_simulated_images_is_said_to_do_so_there(ball, series):
+    short = ReconstructSettings(iterations=5, held_out=0)
+    chain = Chain(reconstruct=short, steps=(ClassifySettings(species=("C", "Al", "Ti", "Fe", "Pt")),))
+    with pytest.raises(InputError, match=r"^in simulated images of the model the same steps end: .* population"):
+        verify(ball, series=series, chain=chain)
 
 
 def test_neither_truth_nor_images_is_refused(ball):

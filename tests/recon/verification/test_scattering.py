@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from aet2dft.config import VerifySettings
 from aet2dft.errors import InputError, ResourceError
 from aet2dft.recon.atoms.simulate import Noise, simulate, simulate_images
-from aet2dft.recon.verification import scattering
+from aet2dft.recon.verification import multislice, scattering
 from aet2dft.recon.verification.multislice import Microscope
 from aet2dft.recon.verification.round_trip import model_images, simulation_seconds, verify
 from aet2dft.recon.verification.scattering import compare_images, fine_images, scans, seconds_needed
@@ -61,6 +61,34 @@ def test_images_that_are_kept_are_not_made_again_unless_something_changed(atoms,
         fine_images(model, series.subset([0]), method="prism", microscope=lens, cache=tmp_path / "a")
     fine_images(atoms, series.subset([0]), method="multislice", microscope=Microscope(), cache=tmp_path / "a")
     assert len(made) == 10 + 3
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged", b"\x93NUMPY\x01\x00"])
+def test_a_damaged_image_is_made_again(atoms, series, made, tmp_path, content):
+    def images():
+        return fine_images(atoms, series.subset([0]), method="prism", microscope=Microscope(), cache=tmp_path)
+
+    first = images()
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for damage in (content, whole[:200], whole[:-1]):
+        file.write_bytes(damage)
+        assert_array_equal(images(), first)
+        assert file.read_bytes() == whole
+    np.save(file, first[0, 1:])
+    assert images().shape == first.shape
+    assert len(made) == 5
+
+
+def test_images_of_another_version_or_sampling_are_made_again_and_are_on_the_disk(
+    atoms, series, made, tmp_path, monkeypatch
+):
+    written = []
+    monkeypatch.setattr(scattering.os, "fsync", written.append)
+    for name, value in (("version", lambda _: "1.0"), ("version", lambda _: "1.1"), ("_SLICE", 1.0), ("_SLICE", 1.0)):
+        monkeypatch.setattr(multislice, name, value)
+        fine_images(atoms, series.subset([0]), method="prism", microscope=Microscope(), cache=tmp_path)
+    assert len(made) == len(written) == 3
 
 
 def test_an_image_that_cannot_be_kept_is_said(atoms, series, made, tmp_path):
