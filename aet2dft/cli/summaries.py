@@ -193,7 +193,8 @@ def inputs_lines(data: Mapping[str, Any], directory: Path, *, dry_run: bool) -> 
     lines = [f"{jobs} {'would go to' if dry_run else 'in'} {directory}"]
     if data["rejected"]:
         first = data["rejected"][0]
-        lines.append(f"{len(data['rejected'])} volumes rejected, first: {first['volume']}: {first['reason']}")
+        n = len(data["rejected"])
+        lines.append(f"{n} volume{'s' * (n != 1)} rejected, first: {first['volume']}: {first['reason']}")
     return lines
 
 

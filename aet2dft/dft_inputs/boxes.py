@@ -68,7 +68,10 @@ def choose_grain(atoms: Atoms, around: str) -> GrainChoice:
     """
     if around.lower() == "center":
         return GrainChoice(grain=0, lattice=1, note="around the center of the particle")
-    require(atoms, "grain", "variant", "lattice")
+    require(atoms, "lattice")
+    if "grain" not in atoms.arrays and len(set(atoms.symbols)) != 2:
+        raise InputError(f"there is no grain for --around {around}: grains need two species; give --around center")
+    require(atoms, "grain", "variant")
     grain = atoms.arrays["grain"]
     sizes = np.bincount(grain, minlength=1)[1:]
     first_atom = [int(np.argmax(grain == g)) for g in range(1, len(sizes) + 1)]

@@ -234,6 +234,9 @@ def compare_volumes(
     if not names:
         raise InputError("no volume was relaxed; run the protocol relax and collect it first")
     index = {int(site): k for k, site in enumerate(atoms.arrays["site_id"])}
+    particle = atoms.copy()
+    # the cell of the particle is the box it was given in; volumes have cells of their own
+    particle.set_cell(None)
     total, count = np.zeros((len(atoms), 3)), np.zeros(len(atoms))
     found = []
     for name in names:
@@ -243,7 +246,7 @@ def compare_volumes(
         cell = runs.relaxed.cells[name]
         relaxed = Atoms(numbers=atoms.numbers[rows], positions=runs.relaxed.position[own], cell=cell, pbc=True)
         relaxed.set_array("site_id", runs.relaxed.site_id[own])
-        measured, result = compare(atoms[rows], relaxed, settings)
+        measured, result = compare(particle[rows], relaxed, settings)
         found.append((result, measured.arrays["relaxation"], rows))
         np.add.at(total, rows, measured.arrays["relaxation"])
         np.add.at(count, rows, 1)

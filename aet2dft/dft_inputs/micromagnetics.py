@@ -26,7 +26,7 @@ CHECK_VALUE = 123456789012345.0
 ENERGY = "uniaxial anisotropy energy E = -K (u.m)^2, m the direction of the magnetization, u the axis"
 """Sign convention that stands in every file."""
 OUTSIDE_AXIS = (0.0, 0.0, 1.0)
-"""Axis of cells outside the particle, where K = 0: some codes refuse an axis of length zero."""
+"""Axis of cells without a value, where K = 0: some codes refuse an axis of length zero."""
 _FIRST_LINE = "# OOMMF OVF 2.0"
 _DATA = re.compile(rb"^#\s*Begin:\s*Data\s+(text|binary\s+8)[ \t]*\r?\n", re.IGNORECASE | re.MULTILINE)
 _END = re.compile(rb"\s*#\s*End:\s*Data[^\n]*\n\s*#\s*End:\s*Segment\s*", re.IGNORECASE)
@@ -173,9 +173,9 @@ def write_anisotropy(
         File of the constant, ``map.ovf``; the axis and the mask go into ``map_axis.ovf`` and ``map_mask.ovf`` beside
         it.
     k_uniaxial : array_like
-        (nx, ny, nz), J/m³, in E = −K (u·m)²; NaN marks the cells outside the particle.
+        (nx, ny, nz), J/m³, in E = −K (u·m)²; NaN marks the cells without a value.
     axis : array_like
-        (nx, ny, nz, 3) unit vectors u; anything outside.
+        (nx, ny, nz, 3) unit vectors u; anything where K is NaN.
     step, origin : array_like
         (3,), m: edges of a cell and center of cell [0, 0, 0].
     source : str
@@ -197,11 +197,11 @@ def write_anisotropy(
     wrong = inside & ~np.isclose(np.linalg.norm(u, axis=-1), 1.0, atol=1e-6)
     if wrong.any():
         raise InputError(f"{wrong.sum()} cells have a K but no axis of length 1; give the axis of every cell with a K")
-    texts = (ENERGY, "cells outside the particle: K = 0 and mask = 0", f"source: {source}", *comments)
+    texts = (ENERGY, "cells without a value: K = 0 and mask = 0", f"source: {source}", *comments)
     fields = (
         ("", np.where(inside, k, 0.0), "uniaxial anisotropy constant K", "J/m^3", ("K",)),
         ("_axis", np.where(inside[..., None], u, OUTSIDE_AXIS), "axis u", "1", ("u_x", "u_y", "u_z")),
-        ("_mask", inside.astype(float), "mask: 1 in the particle, 0 outside", "1", ("mask",)),
+        ("_mask", inside.astype(float), "mask: 1 where there is a value, 0 elsewhere", "1", ("mask",)),
     )
     written = []
     for suffix, field, title, units, labels in fields:

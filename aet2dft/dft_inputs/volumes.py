@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from aet2dft.atoms import neighbor_distances, require
 from aet2dft.config import InputsSettings
@@ -70,6 +71,16 @@ class Cutter:
         # row vectors: r @ R turns from the frame of the model into the lattice frame
         self._lattice_frame = (atoms.positions - fit.cubic_origin) @ fit.rotation
         self._numbers = np.unique(atoms.numbers)
+        # atoms of a twin are not among them: they have sites of their own, beyond the boundary
+        self._strays = np.flatnonzero(atoms.arrays["lattice"] == 0)
+        self._stray_place = self._places(self._strays)
+
+    def _places(self, index: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Half-cell coordinates (n, 3) of atoms without a site, counted from the nearest atom that has one."""
+        own = np.flatnonzero(self._atoms.arrays["lattice"] == self._fit.lattice)
+        near = own[cKDTree(self._lattice_frame[own]).query(self._lattice_frame[index])[1]]
+        away = self._lattice_frame[index] - self._lattice_frame[near]
+        return np.asarray(self._atoms.arrays["site"][near] + away @ np.linalg.inv(self._cell))
 
     def cut(self, name: str, origin: NDArray[np.int32], size: NDArray[np.int32]) -> CutVolume:
         """One window as a periodic cell."""
@@ -84,7 +95,7 @@ class Cutter:
         # fractions of the rounded cell: equal windows must give equal decks
         measured = self._settings.positions == "measured"
         atoms = self._periodic(kept, index, ideal + shift - offset if measured else (kept - origin) / size @ cell, cell)
-        reason = self._empty_sites(site, empty)
+        reason = self._empty_sites(site, empty) or self._stray_atoms(origin, size)
         if len(empty) and not reason and self._settings.vacancies == "fill":
             atoms = self._filled(atoms, empty, (empty - origin) / size @ cell)
         bond, pair = _shortest_bond(atoms)
@@ -114,6 +125,15 @@ class Cutter:
         if len(empty) and self._settings.vacancies == "reject":
             return f"{len(empty)} of {len(site)} sites are empty (first: site {empty[0].tolist()})"
         return ""
+
+    def _stray_atoms(self, origin: NDArray[np.int32], size: NDArray[np.int32]) -> str:
+        """Why atoms without a site forbid a window, if they do: the cell would lack them."""
+        place = self._stray_place - origin + 0.5
+        inside = self._strays[((place >= 0) & (place < size)).all(axis=1)]
+        if not len(inside):
+            return ""
+        first = f"{self._atoms.symbols[inside[0]]}, site_id {self._atoms.arrays['site_id'][inside[0]]}"
+        return f"atoms inside that are on no site of a lattice: {len(inside)} (first: {first})"
 
     def _periodic(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from aet2dft.atoms import composition
 from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
 from aet2dft.html_report.residuals import Residuals, residual_picture
@@ -17,7 +18,7 @@ from aet2dft.recon.atoms.atom_rounds import DOUBTFUL
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.atoms.image_poses import rotation_matrices
-from aet2dft.recon.atoms.peaks import Trace
+from aet2dft.recon.atoms.peaks import FAINT, Trace
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.metrics import format_r
@@ -64,7 +65,8 @@ def _rejected_maxima(result: Trace) -> tuple[Table, ...]:
     if not counts:
         return ()
     rows = tuple((reason, f"{n:,}") for reason, n in counts.most_common())
-    return (Table(title="Maxima that are no candidates", header=("reason", "number"), rows=rows),)
+    note = "Faint: below the threshold once neighbors were fitted together." if FAINT in counts else ""
+    return (Table(title="Maxima that are no candidates", header=("reason", "number"), rows=rows, note=note),)
 
 
 def classify_section(atoms: Atoms, result: Classification, warnings: tuple[str, ...]) -> Section:
@@ -113,8 +115,16 @@ def _populations(result: Classification) -> Table:
     return Table(title="Populations", header=header, rows=rows, note=note)
 
 
-def refine_section(series: TiltSeries | None, atoms: Atoms, result: Refinement, warnings: tuple[str, ...]) -> Section:
-    """What `refine` fitted."""
+def refine_section(
+    series: TiltSeries | None,
+    atoms: Atoms,
+    result: Refinement,
+    warnings: tuple[str, ...],
+    *,
+    corrected_later: bool = False,
+) -> Section:
+    """What `refine` fitted; `corrected_later` where the last atoms are others than these."""
+    later = " before the corrections by hand" if corrected_later else ""
     sigma = np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
     free = "" if np.isnan(result.r_free) else f", {format_r(result.r_free)} for images that were held out"
     return Section(
@@ -125,18 +135,34 @@ def refine_section(series: TiltSeries | None, atoms: Atoms, result: Refinement, 
             f"weighted with the noise of their pixels. The R factor went from {format_r(result.r_factor_before)} to "
             f"{format_r(result.r_factor_after)}{free}. Atoms added: {result.n_added:,}; dropped: "
             f"{result.n_dropped:,}; the others moved by {number(100 * result.rms_shift, 1)} pm (rms)."
-            f"{geometry_text(result)} The median standard error of a position is "
-            f"{number(100 * float(np.median(sigma)), 1)} pm."
+            f"{species_text(atoms, result)}{geometry_text(result)} The median standard error of a position is "
+            f"{number(100 * float(np.median(sigma)), 1)} pm.{f' All of this is of the atoms{later}.' if later else ''}"
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
-        pictures=_refine_pictures(series, atoms, result),
-        tables=(_species_table(atoms, result), *_geometry_table(result), *_change_table(result.changes)),
+        pictures=_refine_pictures(series, atoms, result, later),
+        tables=(_species_table(atoms, result, later), *_geometry_table(result), *_change_table(result.changes)),
     )
 
 
 def _has_moved(result: Refinement) -> bool:
     """Whether shifts and turns of the images were fitted."""
     return bool(result.shifts.any() or result.rotations.any())
+
+
+def species_text(atoms: Atoms, result: Refinement) -> str:
+    """Sentence about species that the fitted heights decided again; empty where there was one, or none was known."""
+    if len(result.composition_before) < 2:
+        return ""
+    before, after = (
+        ", ".join(f"{n:,} {symbol}" for symbol, n in counts.items())
+        for counts in (result.composition_before, composition(atoms))
+    )
+    n = result.n_species_changed
+    changed = f"; {n:,} of those that stayed became another species" if n else ""
+    return (
+        f" The fitted heights decided the species again: {before} came in, {after} are the result (mean confidence "
+        f"{percent(float(atoms.arrays['species_confidence'].mean()), 2)}){changed}."
+    )
 
 
 def geometry_text(result: Refinement) -> str:
@@ -167,7 +193,7 @@ def _geometry_table(result: Refinement) -> list[Table]:
     return [Table(title="Shifts and turns of the images", header=header, rows=rows, note=note, folded=n > 12)]
 
 
-def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement) -> tuple[Picture, ...]:
+def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement, later: str) -> tuple[Picture, ...]:
     from aet2dft.plot.convergence import plot_refinement
 
     history = picture(
@@ -180,17 +206,17 @@ def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement
             "line, atoms that were added there explain noise."
         ),
     )
-    return (history,) if series is None else (history, _atom_images(series, atoms, result))
+    return (history,) if series is None else (history, _atom_images(series, atoms, result, later))
 
 
-def _atom_images(series: TiltSeries, atoms: Atoms, result: Refinement) -> Picture:
+def _atom_images(series: TiltSeries, atoms: Atoms, result: Refinement, later: str) -> Picture:
     joined = "; rings: held out before the last steps, fitted now" if result.held_out.size else ""
     return residual_picture(
         atom_residuals(series, atoms, result),
         name="atom-images",
         caption=(
-            f"R factor of the atoms, n = {series.n_images} images{joined}. Points well above the line of noise alone "
-            "are images that the model does not explain: zone axes, drift, a wrong angle."
+            f"R factor of the atoms{later}, n = {series.n_images} images{joined}. Points well above the line of noise "
+            "alone are images that the model does not explain: zone axes, drift, a wrong angle."
         ),
         look_for="Look for atoms in the differences.",
     )
@@ -214,7 +240,7 @@ def atom_residuals(series: TiltSeries, atoms: Atoms, result: Refinement) -> Resi
     )
 
 
-def _species_table(atoms: Atoms, result: Refinement) -> Table:
+def _species_table(atoms: Atoms, result: Refinement, later: str) -> Table:
     symbols, sigma = np.asarray(atoms.symbols), 100 * np.asarray(atoms.arrays["position_sigma"])
     rows = tuple(
         (
@@ -228,7 +254,7 @@ def _species_table(atoms: Atoms, result: Refinement) -> Table:
     )
     header = ("species", "atoms", "width (Å)", "σx (pm)", "σy (pm)", "σz (pm)")
     note = "Width: standard deviation of the image of an atom. σ: median standard error of a position."
-    return Table(title="Species", header=header, rows=rows, note=note)
+    return Table(title=f"Species{later}", header=header, rows=rows, note=note)
 
 
 def _change_table(changes: Changes) -> list[Table]:
@@ -287,8 +313,8 @@ def verify_section(found: Atoms | None, result: Verification, warnings: tuple[st
         id="verify",
         title="How far the atoms can be trusted",
         text=(
-            f"The atoms were compared with {against}: {percent(match.fraction_identified, 2)} are found {right}, "
-            f"{match.n_missed:,} are missed, {match.n_false:,} are false, and matched ones are "
+            f"The atoms were compared with {against}: {percent(match.fraction_identified, 2)} are found {right}; "
+            f"missed: {match.n_missed:,}, false: {match.n_false:,}; matched ones are "
             f"{number(100 * match.rmsd, 1)} pm apart (rmsd).{limit}"
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),

@@ -122,7 +122,7 @@ def _jobs(runs: RunTable) -> list[Gate]:
 
 def mesh_is_unconverged(runs: RunTable) -> bool:
     """Whether the results say of themselves that their k-mesh is too coarse."""
-    return any("unconverged" in warning for warning in runs.warnings)
+    return any(warning.startswith("unconverged:") for warning in runs.warnings)
 
 
 def _mesh(runs: RunTable) -> list[Gate]:

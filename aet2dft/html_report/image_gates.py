@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from aet2dft.atoms import neighbor_distances
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.html_report.tomography import Fit, Tomography, last_fit
-from aet2dft.recon.atoms.concerns import bad_image_limit
+from aet2dft.recon.atoms.concerns import BAD_IMAGE, bad_image_limit, beyond_images
 from aet2dft.recon.images.noise import unexplained
 from aet2dft.recon.verification.round_trip import Verification
 
@@ -28,7 +27,7 @@ def image_gates(tomography: Tomography, atoms: Atoms | None) -> tuple[Gate, ...]
     if (fit := last_fit(tomography)) is not None:
         found += _fit(fit)
     if tomography.refinement is not None:
-        found.append(_images(tomography.refinement.r_factor_per_image))
+        found += [_images(tomography), *_surroundings(tomography)]
     if tomography.verification is not None:
         found.append(_identified(tomography.verification))
     if tomography.min_distance is not None and atoms is not None and len(atoms) > 1:
@@ -55,11 +54,21 @@ def _fit(fit: Fit) -> list[Gate]:
     return found
 
 
-def _images(r_factor: NDArray[np.float64]) -> Gate:
-    limit = bad_image_limit(r_factor)
+def _images(tomography: Tomography) -> Gate:
+    assert tomography.refinement is not None  # the caller has looked
+    r_factor = tomography.refinement.r_factor_per_image
+    limit, median = bad_image_limit(r_factor), float(np.nanmedian(r_factor))
     bad = int((r_factor > limit).sum())
-    reason = f"{bad} of {len(r_factor)} have an R factor above {limit:.2g}"
+    why = f"{BAD_IMAGE:g} times the median" if limit <= BAD_IMAGE * median else "up to which an image fits well"
+    later = "; of the atoms before the corrections" if tomography.corrected_after_fit else ""
+    reason = f"{bad} of {len(r_factor)} have an R factor above {limit:.2g}, {why}{later}"
     return Gate(name="images", level=level_of(bad / len(r_factor), LIMITS["images"]), reason=reason)
+
+
+def _surroundings(tomography: Tomography) -> list[Gate]:
+    """That the fit of atoms does not know all that is in the images."""
+    notes = () if tomography.series is None else beyond_images(tomography.series)
+    return [Gate(name="surroundings", level="poor", reason=note) for note in notes]
 
 
 def _identified(result: Verification) -> Gate:

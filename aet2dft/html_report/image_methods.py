@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
-from aet2dft.html_report.atom_sections import geometry_text
+from aet2dft.html_report.atom_sections import geometry_text, species_text
 from aet2dft.html_report.edit_section import corrected_r, counted
 from aet2dft.html_report.parts import number, percent
 from aet2dft.html_report.tomography import Tomography
@@ -44,7 +45,7 @@ def image_methods(tomography: Tomography, settings: Mapping[str, Mapping[str, An
         )
     if t.classification is not None:
         found.append(_classification(t.classification))
-    fitted = [] if t.refinement is None else [_refinement(t.refinement)]
+    fitted = [] if t.refined is None or t.refinement is None else [_refinement(t.refined, t.refinement)]
     corrected = [] if t.corrections is None or not t.corrections.changes else [_corrections(t)]
     found += [*fitted, *corrected] if t.corrected_after_fit else [*corrected, *fitted]
     if t.verification is not None:
@@ -79,14 +80,14 @@ def _classification(result: Classification) -> str:
     )
 
 
-def _refinement(result: Refinement) -> str:
+def _refinement(refined: Atoms, result: Refinement) -> str:
     widths = ", ".join(f"{symbol} {number(width, 2)} Å" for symbol, width in result.widths.items())
     free = "" if np.isnan(result.r_free) else f" (held-out images {format_r(result.r_free)})"
     return (
         "Positions and heights of all atoms, modelled as Gaussians, were refined together against the images by "
-        f"Gauss-Newton steps weighted with the noise (widths {widths}); {result.n_added:,} atoms were added from "
-        f"residual images and {result.n_dropped:,} dropped.{geometry_text(result)} The R factor is "
-        f"{format_r(result.r_factor_after)}{free}."
+        f"Gauss-Newton steps weighted with the noise (widths {widths}); atoms added from residual images: "
+        f"{result.n_added:,}; dropped: {result.n_dropped:,}.{species_text(refined, result)}{geometry_text(result)} "
+        f"The R factor is {format_r(result.r_factor_after)}{free}."
     )
 
 

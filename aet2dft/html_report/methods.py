@@ -177,7 +177,8 @@ def _dft(sets: Sequence[Mapping[str, Any]], runs: RunTable | None) -> list[str]:
     which = f"{n:,}" if n == len(done) else f"{n:,} of {len(done):,}"
     alike = f", {different:,} of them different," if different < n else ""
     details = [f"k-mesh {runs.k_mesh}"] if runs.k_mesh else []
-    found = [f"Density functional calculations of {which} volumes{alike} used {_program(runs.code, decks, details)}."]
+    volumes = "volume" if len(done) == 1 else "volumes"
+    found = [f"Density functional calculations of {which} {volumes}{alike} used {_program(runs.code, decks, details)}."]
     if runs.mae_axes:
         first, second = runs.mae_axes
         how = {
@@ -194,9 +195,10 @@ def _with_value(runs: RunTable) -> NDArray[np.bool_]:
 
 
 def _prepared(decks: Mapping[str, Any]) -> str:
-    jobs = f" ({n:,} jobs)" if (n := int(decks.get("n_jobs", 0))) else ""
+    jobs = f" ({n:,} job{'s' * (n != 1)})" if (n := int(decks.get("n_jobs", 0))) else ""
+    volumes = f"{(n := int(decks.get('n_volumes', 0))):,} volume{'s' * (n != 1)}"
     return (
-        f"Input files of density functional calculations of {decks.get('n_volumes', 0):,} volumes{jobs} were written "
+        f"Input files of density functional calculations of {volumes}{jobs} were written "
         f"for {_program(str(decks.get('code', '')), decks, [])}; no result of them is part of this."
     )
 

@@ -44,7 +44,7 @@ def _text(order: Order) -> str:
         f"positions behind its errors is {number(100 * strain.noise, 1)} pm per axis."
     )
     vacancies = len(order.vacancies.site)
-    text += f" {vacancies:,} empty sites have at least nine of twelve neighbors."
+    text += f" Empty sites with at least nine of twelve neighbors: {vacancies:,}."
     if order.chemical is None:
         return f"{text} There are no grains: they need exactly two species."
     chemical = order.chemical

@@ -118,16 +118,24 @@ def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
         sigma = np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
         detail = "median, three dimensions, of the last fit"
         found.append(Tile(label="Standard error", value=_pm(float(np.median(sigma))), detail=detail))
-    if tomography.classification is not None:
-        result = tomography.classification
-        rest = f"{result.n_rejected:,} candidates are no atoms" if result.n_rejected else "if all candidates are atoms"
-        detail = f"mean; {rest}"
-        found.append(Tile(label="Confidence", value=percent(result.mean_confidence, 2), detail=detail))
+    found += _confidence_tile(tomography, atoms)
     if (series := tomography.series) is not None:
         size = " × ".join(map(str, series.projections.shape[1:]))
         detail = f"{size} pixels of {series.pixel_size:.4g} Å"
         found.append(Tile(label="Images", value=f"{series.n_images}", detail=detail))
     return found
+
+
+def _confidence_tile(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
+    """How surely the atoms are of their species; left out where they are of one, and so all for certain."""
+    result = tomography.classification
+    if result is None or atoms is None or "species_confidence" not in atoms.arrays:
+        return []
+    confidence = atoms.arrays["species_confidence"]
+    if len(set(atoms.numbers)) == 1 and (confidence == 1.0).all():
+        return []
+    detail = "mean over the species of the atoms" if result.n_rejected else "mean, if all candidates are atoms"
+    return [Tile(label="Confidence", value=percent(float(confidence.mean()), 2), detail=detail)]
 
 
 def _result_tiles(runs: RunTable | None, comparison: Comparison | None) -> list[Tile]:

@@ -95,7 +95,9 @@ def tomography_sections(
     if t.classified is not None and t.classification is not None:
         found["classify"] = classify_section(t.classified, t.classification, warned.get("classify", ()))
     if t.refined is not None and t.refinement is not None:
-        found["refine"] = refine_section(t.series, t.refined, t.refinement, warned.get("refine", ()))
+        found["refine"] = refine_section(
+            t.series, t.refined, t.refinement, warned.get("refine", ()), corrected_later=t.corrected_after_fit
+        )
     if t.corrections is not None:
         found["edit"] = edit_section(t.corrections, t.corrected_r_factors, warned.get("edit", ()))
     if t.verification is not None:

@@ -21,6 +21,8 @@ MAX_ROWS = 400
 """Images in the table."""
 MAX_CONVENTIONS = 8
 """Conventions in theirs."""
+_WEDGE = 3.0
+"""A gap between tilts wider than so many times the step of as many tilts all around is a missing wedge."""
 
 
 def reconstruct_section(
@@ -37,16 +39,21 @@ def reconstruct_section(
         title="From images to a volume",
         text=_text(series, volume, result),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
-        pictures=(slices_picture(volume, atoms), *_record_pictures(series, result), _images(series, volume, result)),
+        pictures=(
+            slices_picture(volume, atoms, wedge=has_wedge(series)),
+            *_record_pictures(series, result),
+            _images(series, volume, result),
+        ),
         tables=(_quality(series, result), *_convention_table(conventions), _image_table(series, result)),
     )
 
 
-def slices_picture(volume: Volume, atoms: Atoms | None) -> Picture:
-    """Slices of a volume with the atoms of the last step."""
+def slices_picture(volume: Volume, atoms: Atoms | None, *, wedge: bool = True) -> Picture:
+    """Slices of a volume with the atoms of the last step; `wedge`: whether a range of tilts may be missing."""
     from aet2dft.plot.slices import plot_slices
 
     rings = "" if atoms is None else f" Rings: those of {len(atoms):,} atoms that lie within 0.7 Å of the slice."
+    drawn_out = ", and spots drawn out along the missing wedge" if wedge else ""
     shape = " × ".join(map(str, volume.values.shape))
     return picture(
         plot_slices(volume, atoms),
@@ -54,8 +61,7 @@ def slices_picture(volume: Volume, atoms: Atoms | None) -> Picture:
         alt="Three orthogonal slices through the middle of the volume, atoms as rings.",
         caption=(
             f"Slices near the middle of the density, {shape} voxels of {volume.voxel_size:.4g} Å, smoothed with σ = "
-            f"0.3 Å.{rings} Look for bright spots without a ring, rings without a spot, and spots drawn out along the "
-            "missing wedge."
+            f"0.3 Å.{rings} Look for bright spots without a ring, rings without a spot{drawn_out}."
         ),
     )
 
@@ -79,6 +85,12 @@ def _widest_gap(tilt_angles: NDArray[np.float64]) -> float:
     """Degrees between two neighboring tilts; an image and the one from behind are the same."""
     folded = np.sort(np.mod(tilt_angles, 180.0))
     return float(np.diff(folded, append=folded[0] + 180.0).max())
+
+
+def has_wedge(series: TiltSeries) -> bool:
+    """Whether a range of tilts may be missing: with tilts about one axis, a gap much wider than the steps."""
+    span = 180.0 / len(np.unique(np.mod(series.tilt_angles, 180.0)))
+    return not series.is_single_axis or _widest_gap(series.tilt_angles) > _WEDGE * span
 
 
 def _record_pictures(series: TiltSeries, result: Reconstruction) -> list[Picture]:
@@ -108,6 +120,11 @@ def _record_pictures(series: TiltSeries, result: Reconstruction) -> list[Picture
                 ),
             )
         )
+    drawn_out = (
+        " Atoms are drawn out, and their positions least certain, along the direction of the missing wedge."
+        if has_wedge(series)
+        else ""
+    )
     found.append(
         picture(
             plot_coverage(result.coverage),
@@ -115,8 +132,7 @@ def _record_pictures(series: TiltSeries, result: Reconstruction) -> list[Picture
             alt="Map of the frequencies that images measure, and the completeness of every shell.",
             caption=(
                 f"Frequencies within half a reciprocal voxel of one of {series.n_images} images: a matter of the "
-                "tilts alone. Atoms are drawn out, and their positions least certain, along the direction of the "
-                "missing wedge."
+                f"tilts alone.{drawn_out}"
             ),
         )
     )
@@ -174,7 +190,7 @@ def _quality(series: TiltSeries, result: Reconstruction) -> Table:
         ("rotation center moved by (pixels)", number(result.center_offset, 2)),
         ("frequencies not measured", percent(result.coverage.missing_fraction)),
         ("grid of the transforms", " × ".join(map(str, result.grid_shape))),
-        ("seconds per iteration", number(result.seconds_per_iteration, 2)),
+        ("seconds per iteration", number(result.seconds_per_iteration, 3)),
     ]
     return Table(title="Quality", header=("quantity", "value"), rows=tuple(rows))
 

@@ -20,6 +20,8 @@ AXIS_COLORS = (style.VERMILION, style.GREEN, style.BLUE)
 CORE_COLOR, SURFACE_COLOR = style.BLUE, style.ORANGE
 _BINS = 60
 _MAX_ARROWS = 1200
+_HALF_DISK = 1.3
+"""Å: what a map needs around the centers of the disks at its edge, where the particle is small."""
 
 
 @style.styled
@@ -229,12 +231,13 @@ def _strain_map(ax: Axes, positions: NDArray[np.float64], values: NDArray[np.flo
         style.no_data(ax, "no strain")
         return
     shown = np.flatnonzero(finite)[style.sample(int(finite.sum()))]
-    reach = float(np.ptp(positions[shown, :2], axis=0).max()) or 1.0
+    low, high = positions[shown, :2].min(axis=0) - _HALF_DISK, positions[shown, :2].max(axis=0) + _HALF_DISK
     ax.scatter(
         positions[shown, 0], positions[shown, 1], c=values[shown], cmap=style.DIVERGING, norm=Normalize(-limit, limit),
-        s=(330.0 / reach) ** 2, linewidths=0, rasterized=True,
+        s=(330.0 / float((high - low).max())) ** 2, linewidths=0, rasterized=True,
     )  # fmt: skip
     style.bare(ax)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 
 
 def _strain_histogram(

@@ -83,7 +83,8 @@ def _status_grid(ax: Axes, runs: RunTable, steps: tuple[str, ...]) -> None:
         ax.set_xticks(range(0, width, every), [str(int(n[1:])) if n[1:].isdigit() else n for n in names[::every]])
     else:
         ax.set_xticks([])
-    ax.set_title(f"{len(names):,} volumes, {len(runs.jobs.job):,} jobs")
+    n_volumes, n_jobs = len(names), len(runs.jobs.job)
+    ax.set_title(f"{n_volumes:,} volume{'s' * (n_volumes != 1)}, {n_jobs:,} job{'s' * (n_jobs != 1)}")
     handles = [
         Patch(
             facecolor=to_rgb(_COLORS[s]) if s != _NONE else (*to_rgb(style.MUTED), 0.18), label=f"{label}, {seen[s]:,}"

@@ -13,6 +13,8 @@ from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.verification.round_trip import DepthProfile, Verification
 
 _BINS = 80
+_ABOVE_TICKS = 0.055
+"""Height in a panel at which a text does not touch the ticks."""
 _NON_ATOM = style.MUTED
 _NUMBERED = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE, style.SKY)
 """Colors of populations that nobody has given an element."""
@@ -138,10 +140,13 @@ def _errors(ax: Axes, atoms: Atoms, result: Verification) -> None:
         color = style.species_color(str(symbol))
         ax.hist(np.minimum(own, edges[-1]), edges.tolist(), histtype="step", color=color, linewidth=1.2, label=label)
     ax.axvline(1e2 * match.rmsd, color=style.INK, linestyle="--", linewidth=0.8)
-    ax.set(xlabel="distance to the reference (pm)", ylabel="atoms", xlim=(0.0, edges[-1]))
+    n_beyond = int((length > edges[-1]).sum())
+    beyond = f"\nfarther, in the last bin: {n_beyond:,}" if n_beyond else ""
+    ax.set(xlabel=f"distance to the reference (pm){beyond}", ylabel="atoms", xlim=(0.0, edges[-1]))
     ax.set_title(f"rmsd {1e2 * match.rmsd:.1f} pm, n = {len(length):,}")
     ax.set_ylim(top=1.35 * ax.get_ylim()[1])
-    ax.legend(loc="upper right", fontsize=6.5)
+    # the line of the rmsd may run behind it
+    ax.legend(loc="upper right", fontsize=6.5, frameon=True, facecolor=style.PAPER, edgecolor="none", framealpha=1.0)
 
 
 def _found_by_depth(ax: Axes, profile: DepthProfile) -> None:
@@ -158,7 +163,9 @@ def _found_by_depth(ax: Axes, profile: DepthProfile) -> None:
     )  # fmt: skip
     ax.axhline(100.0, color=style.MUTED, linewidth=0.8)
     for depth, count in zip(profile.depth, profile.n_atoms, strict=True):
-        ax.text(depth, 0.03, f"{count:,}", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, rotation=90)
+        ax.text(
+            depth, _ABOVE_TICKS, f"{count:,}", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, rotation=90
+        )
     ax.set(xlabel="depth below the hull (Å)", ylabel="identified (%)")
     lowest = min(90.0, 1e2 * float((profile.fraction_identified - below).min()))
     ax.margins(x=0.12)

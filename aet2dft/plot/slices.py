@@ -162,7 +162,7 @@ def _legend(ax: Axes, atoms: Atoms) -> None:
     handles = [
         Line2D(
             [], [], marker="o", linestyle="", markerfacecolor="none", markeredgecolor=style.species_color(symbol),
-            label="candidate" if symbol == "X" else symbol,
+            label="of unknown species" if symbol == "X" else symbol,
         )
         for symbol in style.species_of(atoms)
     ]  # fmt: skip

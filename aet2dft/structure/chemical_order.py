@@ -9,7 +9,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from aet2dft.atoms import check
+from aet2dft.atoms import ARRAYS, check, numbered
 from aet2dft.config import OrderSettings
 from aet2dft.structure.crystal import Crystal, crystals, species_pair
 from aet2dft.structure.defects import (
@@ -72,9 +72,9 @@ class ChemicalOrder:
     grains: GrainTable
     """Grains."""
     profiles: tuple[AntisiteProfile, ...]
-    """Depth profiles of the ordered grains of 1,000 atoms and more."""
+    """Depth profiles of the ordered grains of 1,000 atoms and more that have a surface."""
     swaps: tuple[Swaps, ...]
-    """Swaps of the same grains."""
+    """Swaps of the ordered grains of 1,000 atoms and more."""
     boundaries: Boundaries
     """Bonds between grains."""
     recipes: tuple[Recipe, ...]
@@ -130,7 +130,7 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
     """
     warnings = list(check(atoms).problems)
     with threadpool_limits(limits=1):
-        atoms, lattices = index_lattice(_with_site_ids(atoms), tolerance=settings.tolerance)
+        atoms, lattices = index_lattice(_without_earlier_order(numbered(atoms)), tolerance=settings.tolerance)
         atoms = _with(
             atoms, is_surface=surface_atoms(atoms.positions, alpha=SURFACE_ALPHA * lattices[0].nearest_neighbor)
         )
@@ -164,11 +164,12 @@ def _remarks(atoms: Atoms, lattices: tuple[LatticeFit, ...], settings: OrderSett
     return remarks
 
 
-def _with_site_ids(atoms: Atoms) -> Atoms:
-    """A copy in which every atom has a `site_id`, 1 to N in file order unless it came with one."""
-    if "site_id" in atoms.arrays:
-        return _with(atoms)
-    return _with(atoms, site_id=np.arange(1, len(atoms) + 1, dtype=np.int32))
+def _without_earlier_order(atoms: Atoms) -> Atoms:
+    """A copy without what this verb wrote before: grains of other species must not outlive them."""
+    result: Atoms = atoms.copy()
+    for name in [name for name, spec in ARRAYS.items() if spec.writer == "order" and name in atoms.arrays]:
+        del result.arrays[name]
+    return result
 
 
 def _with(atoms: Atoms, **arrays: NDArray[np.generic]) -> Atoms:
@@ -216,14 +217,15 @@ def _add_chemical_order(
     large.sort(key=lambda item: item[1])
     variant_of = np.zeros(len(table) + 1, dtype=np.int32)
     variant_of[table.grain] = table.variant
+    profiles = [
+        antisite_profile(p.crystal, p.labels, p.grain, g, free_surface=settings.free_surface) for p, g, _ in large
+    ]
     return atoms, ChemicalOrder(
         species=species,
         null_level=null_level(settings.window, float((atoms.symbols == species[0]).mean())),
         window=settings.window,
         grains=table,
-        profiles=tuple(
-            antisite_profile(p.crystal, p.labels, p.grain, g, free_surface=settings.free_surface) for p, g, _ in large
-        ),
+        profiles=tuple(profile for profile in profiles if profile is not None),
         swaps=tuple(count_swaps(p.crystal, p.grain, g, v, p.depth) for p, g, v in large),
         boundaries=boundaries(parts, atoms.arrays["grain"], variant_of),
         recipes=neighboring_recipes(parts, min_grain=settings.min_grain),
@@ -246,7 +248,8 @@ def _annotated(atoms: Atoms, parts: tuple[LabelledCrystal, ...]) -> Atoms:
         members = part.crystal.members
         wrong = is_antisite(part.crystal, part.labels.variant)
         local = swap_partners(part.crystal, part.grain, wrong)
-        variant[members], grain[members], depth[members] = part.labels.variant, part.grain, part.depth
+        variant[members], grain[members] = part.labels.variant, part.grain
+        depth[members] = np.where(np.isinf(part.depth), np.nan, part.depth)
         s[members], sigma[members], antisite[members] = part.labels.order.T, part.labels.sigma.T, wrong
         partner[members] = np.where(local > 0, members[local - 1] + 1, 0)
     return _with(

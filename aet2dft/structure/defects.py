@@ -75,8 +75,8 @@ def corrected(fraction: float, species_error: float) -> float:
 
 def antisite_profile(
     crystal: Crystal, labels: Labels, grain: NDArray[np.int32], number: int, *, free_surface: bool
-) -> AntisiteProfile:
-    """Antisite fraction and order of a grain's variant against depth, in bins of half a unit cell.
+) -> AntisiteProfile | None:
+    """Antisite fraction and order of a grain's variant against depth; None where nothing bounds the grain.
 
     Parameters
     ----------
@@ -91,13 +91,15 @@ def antisite_profile(
 
     Notes
     -----
-    The grain is delimited by the labels that the neighbors alone give: a label that sees the atom's own species would
-    move antisites from just inside to just outside. Far outside an L1₂ grain half the sites of another L1₂ variant
-    disagree: 0.5.
+    Bins are half a unit cell. The grain is delimited by the labels that the neighbors alone give: a label that sees the
+    atom's own species would move antisites from just inside to just outside. Far outside an L1₂ grain half the sites of
+    another L1₂ variant disagree: 0.5.
     """
     variant = int(labels.variant[np.flatnonzero(grain == number)[0]])
     inside = _grain_without_self(crystal, labels, grain == number, variant)
     depth = signed_depth(crystal, inside, free_surface=free_surface)
+    if np.isinf(depth).any():
+        return None
     wrong = is_antisite(crystal, variant)
     width = 0.5 * crystal.fit.cubic_a
     low, high = np.floor(depth.min() / width), np.floor(depth.max() / width) + 1
@@ -160,7 +162,8 @@ def count_swaps(
     own = grain == number
     wrong = is_antisite(crystal, variant) & own
     alpha = VARIANTS[variant, crystal.sublattice]
-    layer = np.clip((depth / (0.5 * crystal.fit.cubic_a)).astype(int), 0, 12)
+    # an infinite depth, where nothing bounds the grain, is the deepest layer
+    layer = np.clip(depth / (0.5 * crystal.fit.cubic_a), 0, 12).astype(int)
     rate = np.zeros(len(grain))
     for kind in (alpha, ~alpha):
         members = own & kind

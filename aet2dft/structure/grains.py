@@ -138,7 +138,7 @@ def signed_depth(
 
     Inside: distance to the nearest place that is not of the grain, minus half a nearest-neighbor distance; outside:
     minus the distance to the nearest atom of the grain less the same half. With `free_surface` the empty sites around
-    the particle are not of the grain.
+    the particle are not of the grain. Infinite where there is no other place.
     """
     half = 0.5 * crystal.nearest_neighbor
     query = np.ones(len(inside), dtype=bool) if query is None else query

@@ -102,13 +102,13 @@ def index_lattice(atoms: Atoms, *, tolerance: float = 0.35) -> tuple[Atoms, tupl
 
     Notes
     -----
-    Marching: from the indexed atoms the places of their twelve neighbors are predicted, r_i + A v_k; predictions of
-    one site are averaged and the nearest free atom within the tolerance takes it, until nothing changes. Local
-    predictions follow bending and strain that a global fit cannot. What remains is searched for further lattices
-    (twins). Axes and origin are chosen so that a turned copy gives the same lattice: axes nearest to those of the
-    model, site (0, 0, 0) at the indexed atom nearest to the centroid. Where strained twins run into each other at the
-    tolerance that was asked for, the narrower ones of `NARROWER` are tried before the model is refused;
-    `LatticeFit.tolerance` says which one it was.
+    Marching: from the indexed atoms the places of their twelve neighbors are predicted, r_i + A v_k; predictions of one
+    site are averaged and the nearest free atom within the tolerance takes it, until nothing changes. Local predictions
+    follow bending and strain that a global fit cannot. What remains is searched for further lattices (twins); one whose
+    best-fit cell is far from cubic, as a bcc grain, is none, and its atoms have no site. Axes and origin are chosen so
+    that a turned copy gives the same lattice: axes nearest to those of the model, site (0, 0, 0) at the indexed atom
+    nearest to the centroid. Where strained twins run into each other at the tolerance that was asked for, the narrower
+    ones of `NARROWER` are tried before the model is refused; `LatticeFit.tolerance` says which one it was.
     """
     points = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     if len(points) < MIN_ATOMS:
@@ -194,15 +194,7 @@ def _finish(
     spacing: float,
     tolerance: float,
 ) -> tuple[Atoms, tuple[LatticeFit, ...]]:
-    """Order the lattices by size, put each into its canonical frame, fit and judge it."""
-    found = int((lattice > 0).sum())
-    if found < MIN_INDEXED * len(points):
-        median = float(np.median(neighbor_distances(atoms)[0]))
-        raise InputError(
-            f"the lattice is not fcc: only {found} of {len(points)} atoms find a site (pair distances peak at "
-            f"{spacing:.3f} Å, the median of nearest neighbors is {median:.3f} Å); this step is for fcc crystals and "
-            "their ordered phases"
-        )
+    """Order the lattices by size, put each into its canonical frame, fit and judge it; further ones may be no fcc."""
     sizes = np.bincount(lattice)[1:]
     rank = np.empty(len(sizes) + 1, dtype=np.int32)
     rank[0], rank[1 + np.argsort(-sizes, kind="stable")] = 0, np.arange(1, len(sizes) + 1)
@@ -213,9 +205,13 @@ def _finish(
         own = np.flatnonzero(lattice == number)
         site[own] = _canonical(points[own], site[own], points.mean(axis=0))
         reference = fits[0].rotation if fits else None
-        fits.append(_fit(points[own], site[own], number, spacing, reference, tolerance))
-        displacement[own] = points[own] - fits[-1].positions(site[own])
-    _judge(fits[0])
+        fit = _fit(points[own], site[own], len(fits) + 1, spacing, reference, tolerance)
+        if fits and _is_far_from_cubic(fit):
+            site[own], lattice[own] = 0, 0
+            continue
+        fits.append(fit)
+        lattice[own], displacement[own] = fit.lattice, points[own] - fit.positions(site[own])
+    _require_fcc(atoms, fits, spacing)
     result = atoms.copy()
     for name, array in (("site", site), ("lattice", lattice), ("displacement", displacement)):
         result.set_array(name, array)
@@ -260,14 +256,27 @@ def _rms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(np.append(squared, squared.sum())))
 
 
-def _judge(fit: LatticeFit) -> None:
-    """Raise InputError unless the best-fit cell is near cubic and the atoms near their sites."""
+def _is_far_from_cubic(fit: LatticeFit) -> bool:
+    """Whether the cell is far from cubic or the atoms are far from their sites."""
     ratio = fit.lengths.max() / fit.lengths.min()
     shear = np.abs(fit.angles - 90.0).max()
     residual = fit.rms_displacement[3] / fit.nearest_neighbor
-    if ratio > MAX_CELL_RATIO or shear > MAX_CELL_SHEAR or residual > MAX_RESIDUAL:
+    return bool(ratio > MAX_CELL_RATIO or shear > MAX_CELL_SHEAR or residual > MAX_RESIDUAL)
+
+
+def _require_fcc(atoms: Atoms, fits: list[LatticeFit], spacing: float) -> None:
+    """Raise InputError unless half of the atoms are on lattices and the first of them is fcc."""
+    found = sum(fit.n_indexed for fit in fits)
+    if found < MIN_INDEXED * len(atoms):
+        median = float(np.median(neighbor_distances(atoms)[0]))
         raise InputError(
-            f"the lattice is not fcc: the best cell is {fit.lengths.round(3)} Å, {fit.angles.round(1)} degrees "
-            f"with atoms {fit.rms_displacement[3]:.2f} Å off its sites; this step is for fcc crystals "
+            f"the lattice is not fcc: only {found} of {len(atoms)} atoms find a site (pair distances peak at "
+            f"{spacing:.3f} Å, the median of nearest neighbors is {median:.3f} Å); this step is for fcc crystals and "
+            "their ordered phases"
+        )
+    if _is_far_from_cubic(fits[0]):
+        raise InputError(
+            f"the lattice is not fcc: the best cell is {fits[0].lengths.round(3)} Å, {fits[0].angles.round(1)} degrees "
+            f"with atoms {fits[0].rms_displacement[3]:.2f} Å off its sites; this step is for fcc crystals "
             "and their ordered phases"
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from aet2dft.structure import _kernels
@@ -14,6 +14,8 @@ from aet2dft.structure.neighbors import SiteGrid, shell_vectors
 SEED_RESIDUAL = 0.2
 """Largest rms misfit of the neighbors of a seed, in nearest-neighbor distances; hcp has 0.25 (three of twelve miss)."""
 _REFIT_EVERY = 3
+_LOOK = 2
+"""Half cells: neighbors of the neighbors of an atom are looked up."""
 
 
 def nearest_neighbor_distance(points: NDArray[np.float64]) -> float:
@@ -47,15 +49,12 @@ def march(
     site = np.zeros((len(points), 3), dtype=np.int32)
     indexed = np.zeros(len(points), dtype=bool)
     indexed[seed] = True
-    # only atoms connected with the seed can be reached: a stray atom far away must not blow up the grid
-    island = _island(indptr, indices, seed)
-    reach = int(1.6 * np.linalg.norm(points[island] - points[seed], axis=1).max() / spacing) + 8
-    grid = SiteGrid(
-        atom_at=np.full((2 * reach + 1,) * 3, -1, dtype=np.int32), lowest=np.full(3, -reach, dtype=np.int32)
-    )
-    grid.atom_at[reach, reach, reach] = seed
     new = np.array([seed])
-    for step in range(10 * reach):
+    grid = SiteGrid.of(site, new)
+    for step in count():
+        if not grid.holds(site[new], margin=_LOOK):
+            # a grid around what is indexed so far: a rod or a film needs no cube, a stray atom no grid that reaches it
+            grid = SiteGrid.of(site, np.flatnonzero(indexed))
         candidates = grid.empty_around(site[new])
         around = grid.neighbors(candidates)
         predicted = _kernels.predict(points, around, -shell_vectors(1).astype(np.float64) @ half)
@@ -73,15 +72,6 @@ def march(
 def _spans_space(site: NDArray[np.int32]) -> bool:
     """Whether sites (n, 3) do not all lie in one plane."""
     return int(np.linalg.matrix_rank(site - site[0])) == 3
-
-
-def _island(indptr: NDArray[np.int64], indices: NDArray[np.int32], seed: int) -> NDArray[np.bool_]:
-    """Atoms (n,) connected with one atom by pairs of neighbors."""
-    n = len(indptr) - 1
-    first = np.repeat(np.arange(n), np.diff(indptr))
-    graph = coo_array((np.ones(len(indices), dtype=np.int8), (first, indices)), shape=(n, n))
-    part = connected_components(graph, directed=False)[1]
-    return np.asarray(part == part[seed])
 
 
 def _csr(pairs: NDArray[np.int32], n: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

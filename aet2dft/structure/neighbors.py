@@ -43,6 +43,11 @@ class SiteGrid:
         atom_at[tuple((own - lowest).T)] = members
         return cls(atom_at=atom_at, lowest=lowest)
 
+    def holds(self, site: NDArray[np.int32], *, margin: int) -> bool:
+        """Whether sites (n, 3) lie inside by at least `margin` half cells."""
+        highest = self.lowest + self.atom_at.shape - 1
+        return bool((site.min(axis=0) - margin >= self.lowest).all() and (site.max(axis=0) + margin <= highest).all())
+
     def index(self, site: NDArray[np.integer]) -> tuple[NDArray[np.intp], ...]:
         """Grid indices of half-cell indices (..., 3)."""
         return tuple(np.moveaxis(np.asarray(site, dtype=np.intp) - self.lowest, -1, 0))

@@ -50,6 +50,7 @@ def local_strain(
         Standard deviation of the window, Å.
     position_sigma : ndarray, (n, 3), optional
         Standard errors of the positions, Å; default: the residual about the smooth displacement, equal for all atoms.
+        An atom without an error, NaN or all zero, has the rms of the others.
 
     Notes
     -----
@@ -65,14 +66,7 @@ def local_strain(
     gradient[order], unit_variance[order], smooth[order] = _kernels.local_linear(
         ideal[order], displacement[order], start, shape, sigma, TRUNCATE
     )
-    residual = displacement - smooth
-    if position_sigma is not None:
-        noise = float(np.sqrt((position_sigma**2).mean()))
-        variance = position_sigma**2
-    else:
-        # the leave-one-out residual holds the error of the prediction too; that part is below 2 % here
-        noise = float(np.sqrt(np.nanmean(residual**2)))
-        variance = np.full_like(residual, noise**2)
+    noise, variance = _errors(position_sigma, displacement - smooth)
     # (n, i, j): variance of d u_i / d x_j
     spread = variance[:, :, None] * unit_variance[:, None, :]
     strain = np.stack([0.5 * (gradient[:, i, j] + gradient[:, j, i]) for i, j in VOIGT], axis=1)
@@ -81,6 +75,21 @@ def local_strain(
     )
     turn = 0.5 * np.stack([gradient[:, j, i] - gradient[:, i, j] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
     return StrainField(strain=strain, sigma=error, rotation=np.degrees(turn), smooth=smooth, noise=noise)
+
+
+def _errors(
+    position_sigma: NDArray[np.float64] | None, residual: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Noise per axis and variances (n, 3) of the positions, from their errors where there are any."""
+    if position_sigma is not None:
+        # zeros are the padding of atoms without an estimate
+        known = np.asarray(np.isfinite(position_sigma).all(axis=1) & (position_sigma > 0).any(axis=1))
+        if known.any():
+            noise = float(np.sqrt((position_sigma[known] ** 2).mean()))
+            return noise, np.where(known[:, None], position_sigma**2, noise**2)
+    # the leave-one-out residual holds the error of the prediction too; that part is below 2 % here
+    noise = float(np.sqrt(np.nanmean(residual**2)))
+    return noise, np.full_like(residual, noise**2)
 
 
 def _cells(points: NDArray[np.float64], edge: float) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -10,8 +12,10 @@ from ase.geometry import find_mic
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from run_tables import synthetic_runs
 
-from aet2dft.dft_inputs.comparison import compare
+from aet2dft.dft_inputs.comparison import compare, compare_volumes
+from aet2dft.dft_inputs.run_table import RelaxedTable
 from aet2dft.errors import InputError
 
 CELLS = {
@@ -230,3 +234,16 @@ def test_a_difference_of_cells_below_the_tolerance_is_rounding():
     relaxed = volume()
     relaxed.set_cell(np.asarray(relaxed.cell) + 5e-4)
     assert compare(volume(), relaxed)[1].n == 32
+
+
+def test_the_box_around_a_particle_is_not_the_cell_of_its_volumes():
+    particle, step = volume(pbc=False), random_displacements(1)
+    particle.set_cell([60.0, 60.0, 60.0])
+    relaxed = RelaxedTable(
+        volume=np.full(32, "v00000"), site_id=particle.arrays["site_id"], position=particle.positions + step,
+        cells={"v00000": CELLS["cubic"]},
+    )  # fmt: skip
+    found, result = compare_volumes(particle, replace(synthetic_runs((1, 1, 1)), relaxed=relaxed))
+    assert_allclose(found.arrays["relaxation"], centered(step), atol=1e-9)
+    assert_allclose(result.rmsd, np.sqrt((centered(step) ** 2).sum(axis=1).mean()))
+    assert_array_equal(found.cell.array, particle.cell.array)

@@ -111,6 +111,16 @@ def test_a_grain_that_is_not_there_is_refused_with_those_that_are(around):
         choose_grain(small_order()[0], around)
 
 
+def test_a_particle_of_one_species_has_no_grains_and_is_told_to_take_the_center():
+    atoms = small_order()[0].copy()
+    del atoms.arrays["grain"], atoms.arrays["variant"]
+    with pytest.raises(InputError, match="run `aet2dft order` first"):
+        choose_grain(atoms, "L10")
+    atoms.symbols[:] = "Pt"
+    with pytest.raises(InputError, match="grains need two species; give --around center"):
+        choose_grain(atoms, "L10")
+
+
 def test_the_box_follows_the_lattice_of_its_grain():
     atoms, _ = small_order()
     two = atoms.copy()
@@ -244,6 +254,22 @@ def test_a_short_bond_rejects_a_volume_also_across_its_boundary():
     assert "below 1.8 Å" in again.reason
     assert "periodic images" in again.reason
     assert Cutter(moved, fit, InputsSettings(min_bond=0.2)).cut("v00000", cut.origin, cut.size).atoms is not None
+
+
+@pytest.mark.parametrize("vacancies", ["reject", "keep", "fill"])
+def test_a_volume_that_would_lack_an_atom_without_a_site_is_rejected_and_no_other_one(vacancies):
+    atoms, fit, cuts = small_cuts()
+    place = cuts[0].origin + np.array([2.0, 1.0, 2.0])
+    more = atoms + Atoms("Fe", positions=[fit.positions(place)])
+    more.arrays["site_id"][-1] = 9999
+    cutter = Cutter(more, fit, InputsSettings(box=(6, 6, 7), vacancies=vacancies))
+    for cut in cuts:
+        again = cutter.cut(cut.name, cut.origin, cut.size)
+        inside = ((place >= cut.origin) & (place < cut.origin + cut.size)).all()
+        assert again.reason == (
+            "atoms inside that are on no site of a lattice: 1 (first: Fe, site_id 9999)" if inside else cut.reason
+        )
+        assert (again.atoms is None) == bool(again.reason)
 
 
 def crystal(variant):

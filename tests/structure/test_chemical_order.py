@@ -194,6 +194,17 @@ def test_settings_reach_the_steps_they_belong_to():
     assert buried.chemical.grains.n_deep[0] > usual.chemical.grains.n_deep[0]
 
 
+@pytest.mark.parametrize("n_atoms", [900, 1200])
+def test_without_the_free_surface_nothing_bounds_a_particle_of_one_grain(n_atoms):
+    model = sphere(ordered_crystal(5, 10), n_atoms)
+    atoms, found = order(model, OrderSettings(surrogates=0, threshold=0.3, free_surface=False))
+    assert found.chemical.grains.n_atoms.tolist() == [n_atoms]
+    assert np.isnan(atoms.arrays["grain_depth"]).all()
+    assert found.chemical.profiles == ()
+    assert found.chemical.grains.antisite_fraction_buried.tolist() == [0.0]
+    assert [s.found for s in found.chemical.swaps] == [0] * (n_atoms >= 1000)
+
+
 def test_strain_is_measured_against_the_lattice_that_was_asked_for():
     model = sphere(ordered_crystal(1, 8), 900)
     model.positions *= np.array([1.0, 1.0, 1.02])
@@ -215,6 +226,15 @@ def test_one_species_has_lattice_and_strain_but_no_chemical_order():
     assert "strain" in atoms.arrays
     assert "variant" not in atoms.arrays
     assert any("need two species" in text for text in found.warnings)
+
+
+def test_grains_of_an_earlier_result_do_not_outlive_their_species():
+    atoms, _ = order(sphere(ordered_crystal(1, 8), 600), FAST)
+    atoms.symbols[0] = "Ni"
+    again, found = order(atoms, FAST)
+    assert found.chemical is None
+    chemical = {"variant", "grain", "grain_depth", "sublattice_order", "sublattice_order_sigma", "antisite"}
+    assert set(again.arrays) == set(atoms.arrays) - chemical - {"swap_partner"}
 
 
 def test_atoms_without_a_site_are_counted_in_a_warning():

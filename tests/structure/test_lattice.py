@@ -1,5 +1,7 @@
 """Lattice indexing. Truth: built crystals (bent, sheared, twinned, noisy), non-fcc crystals, published particles."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -15,6 +17,7 @@ from strategies import permuted, rotated, rotations, seeds, shifted, shifts, sph
 from aet2dft.errors import InputError
 from aet2dft.structure import _kernels
 from aet2dft.structure.lattice import cubic_rotations, index_lattice, misorientation, nearest_neighbor_distance
+from aet2dft.structure.marching import march
 from aet2dft.synthetic import measured, nine_grains, ordered_crystal, particle, two_grains
 
 A = 3.875
@@ -194,6 +197,20 @@ def test_crystals_that_are_not_fcc_are_refused(name, noise):
         index_lattice(atoms)
 
 
+def test_a_bcc_grain_beside_an_fcc_one_is_no_lattice():
+    fcc, bcc = ball_of_fcc(900), sphere(bulk("Fe", cubic=True) * (9, 9, 9), 500)
+    bcc.positions += fcc.positions.max(axis=0) - bcc.positions.min(axis=0) + 10.0
+    indexed, (fit,) = index_lattice(fcc + bcc)
+    assert fit.n_indexed == 900
+    assert indexed.arrays["lattice"].tolist() == [1] * 900 + [0] * 500
+    assert not indexed.arrays["site"][900:].any()
+    assert np.isnan(indexed.arrays["displacement"][900:]).all()
+    again = bcc.copy()
+    again.positions += 40.0
+    with pytest.raises(InputError, match="only 900 of 1900 atoms find a site"):
+        index_lattice(fcc + bcc + again)
+
+
 def test_random_points_are_refused():
     points = np.random.default_rng(0).uniform(0, 40, size=(3000, 3))
     with pytest.raises(InputError, match="not fcc"):
@@ -225,6 +242,19 @@ def test_an_atom_far_away_costs_nothing():
     indexed, (fit,) = index_lattice(atoms)
     assert fit.n_indexed == len(atoms) - 1
     assert indexed.arrays["lattice"][-1] == 0
+
+
+def test_the_memory_for_a_rod_grows_with_its_length_and_not_with_the_cube_of_it():
+    def peak(length):
+        rod = bulk("Pt", a=A, cubic=True) * (2, 2, length)
+        tracemalloc.start()
+        assert march(rod.positions, A / np.sqrt(2), 0.35)[0].size == len(rod)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10)
+    assert peak(120) < 2.5 * peak(60)
 
 
 def test_the_axes_are_those_nearest_to_the_axes_of_the_model():

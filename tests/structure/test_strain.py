@@ -111,6 +111,19 @@ def test_given_position_errors_replace_the_estimated_noise(crystal):
     assert_allclose(given_errors.strain, estimated.strain)
 
 
+@pytest.mark.parametrize("unknown", [0.0, np.nan])
+def test_an_atom_without_an_error_has_that_of_the_others(crystal, unknown):
+    noise = np.random.default_rng(0).normal(scale=0.1, size=crystal.shape)
+    errors = np.full_like(crystal, 0.2)
+    complete = local_strain(crystal + noise, noise, sigma=SIGMA, position_sigma=errors)
+    errors[7] = unknown
+    partial = local_strain(crystal + noise, noise, sigma=SIGMA, position_sigma=errors)
+    assert partial.noise == pytest.approx(0.2)
+    assert_allclose(partial.sigma, complete.sigma)
+    none = local_strain(crystal + noise, noise, sigma=SIGMA, position_sigma=np.full_like(crystal, unknown))
+    assert_allclose(none.sigma, local_strain(crystal + noise, noise, sigma=SIGMA).sigma)
+
+
 def test_atoms_that_span_no_volume_have_no_strain(crystal):
     plane = np.array([[x, y, 300.0] for x in range(0, 9, 3) for y in range(0, 9, 3)], dtype=float)
     lonely = np.array([[200.0, 0.0, 0.0]])
