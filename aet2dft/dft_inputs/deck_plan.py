@@ -142,8 +142,6 @@ def deck_cell(atoms: Atoms, *, name: str, protocol: Protocol) -> DeckCell:
     moments = starting_moments(atoms, protocol)[permutation]
     cell = np.array(atoms.cell, dtype=float)
     fractional: NDArray[np.float64] = np.linalg.solve(cell.T, atoms.positions[permutation].T).T
-    chosen = str(protocol.tags["kmesh"])
-    mesh = k_mesh(cell, spacing=float(protocol.tags["kmesh_spacing"])) if chosen == "auto" else parse_mesh(chosen)
     symbols = tuple(str(symbol) for symbol in atoms.symbols[permutation])
     return DeckCell(
         name=name,
@@ -155,8 +153,15 @@ def deck_cell(atoms: Atoms, *, name: str, protocol: Protocol) -> DeckCell:
         # the last two digits of a double depend on the linear algebra library: equal cells must give equal decks
         fractional=np.asarray(np.round(fractional, 14) + 0.0),
         moments=along_one_line(moments) if protocol.force_theorem else moments,
-        k_mesh=mesh,
+        k_mesh=_mesh(cell, protocol),
     )
+
+
+def _mesh(cell: NDArray[np.float64], protocol: Protocol) -> Mesh:
+    tags = protocol.tags
+    if tags["kmesh"] != "auto":
+        return parse_mesh(str(tags["kmesh"]))
+    return k_mesh(cell, spacing=float(tags["kmesh_spacing"]), factor=float(tags["kmesh_factor"]))
 
 
 def _check_axes(axes: Sequence[Direction], protocol: Protocol) -> None:

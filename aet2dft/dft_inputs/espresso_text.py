@@ -23,9 +23,10 @@ _FERMI = re.compile(r"the Fermi energy is\s*(.+?)\s*ev", re.IGNORECASE)
 _TOTAL_MOMENT = re.compile(r"^ +total magnetization +=\s*(.+?)\s*Bohr mag/cell", re.MULTILINE)
 _END_OF_SCF = "End of self-consistent calculation"
 _ITERATION = "iteration #"
-_COLLINEAR_MOMENT = re.compile(r"^ +atom:? +\d+.*?magn[:=]\s*(\S+)", re.MULTILINE)
+# the number of an atom has four places: from 1000 on no blank stands before it, from 10000 on it is stars
+_COLLINEAR_MOMENT = re.compile(r"^ +atom:? *[\d*]+.*?magn[:=]\s*(\S+)", re.MULTILINE)
 _VECTOR_MOMENT = re.compile(r"^ +magnetization +:(.+)$", re.MULTILINE)
-_UNCONVERGED_BANDS = re.compile(r"c_bands:\s+\d+ eigenvalues not converged")
+_UNCONVERGED_BANDS = re.compile(r"c_bands:\s+(\d+) eigenvalues not converged")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +52,7 @@ class TextRecord:
     scalar_pseudo: bool = False
     """Whether pw.x remarks on a pseudopotential without spin-orbit coupling."""
     unconverged_bands: int = 0
-    """Number of times that the diagonalization left eigenvalues unconverged."""
+    """Eigenvalues that the diagonalization left unconverged, of all k-points and iterations."""
     last_energy: float | None = None
     """Last converged total energy, Ry."""
     fermi_energy: float | None = None
@@ -105,7 +106,7 @@ def _with_values(start: TextRecord, text: str) -> TextRecord:
         stopped_by_user="Program stopped by user request" in text or "Signal Received, stopping" in text,
         relaxation_failed="bfgs failed after" in text or "The maximum number of steps has been reached" in text,
         scalar_pseudo="At least one non s.o. pseudo" in text,
-        unconverged_bands=len(_UNCONVERGED_BANDS.findall(text)),
+        unconverged_bands=sum(map(int, _UNCONVERGED_BANDS.findall(text))),
         last_energy=number(energies[-1], "the total energy") if energies else None,
         fermi_energy=number(fermi_energies[-1], "the Fermi energy") if fermi_energies else None,
         total_moment=_numbers(totals[-1], "the total magnetization") if totals else None,

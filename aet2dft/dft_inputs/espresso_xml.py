@@ -79,7 +79,7 @@ class XmlRecord:
     spin_orbit_asked: bool
     """Whether the input asked for it."""
     total_moment: float
-    """Total moment of a collinear run, μB; pw.x 6.7 writes 0 for all others."""
+    """Total moment of a collinear run, μB; 0 for all others, of which pw.x 6.7 writes 0 and later versions a vector."""
     axis: NDArray[np.float64] | None
     """Unit vector (3,) along which all starting moments point; None if there is no such direction."""
     cpu_seconds: float
@@ -157,7 +157,7 @@ def _record(root: Element, bands: _BandSum, ionic_energies: NDArray[np.float64])
     _, input_cell, input_positions = _structure(root, "input/atomic_structure")
     relaxed = root.find("output/convergence_info/opt_conv/convergence_achieved")
     fermi_energy = root.find("output/band_structure/fermi_energy")
-    smearing = root.find("output/total_energy/demet")
+    collinear = _flag(root, "output/magnetization/lsda")
     return XmlRecord(
         version=_child(root, "general_info/creator").get("VERSION", ""),
         calculation=_text(root, "input/control_variables/calculation"),
@@ -167,7 +167,7 @@ def _record(root: Element, bands: _BandSum, ionic_energies: NDArray[np.float64])
         ionic_energies=ionic_energies,
         printed_band_energy=HARTREE * _number(root, "output/total_energy/eband"),
         band_sum=HARTREE * bands.energy,
-        smearing_energy=0.0 if smearing is None else HARTREE * number(smearing.text or "", "demet"),
+        smearing_energy=HARTREE * _number(root, "output/total_energy/demet") if _is_smeared(root) else 0.0,
         fermi_energy=None if fermi_energy is None else HARTREE * number(fermi_energy.text or "", "the Fermi energy"),
         n_electrons=_number(root, "output/band_structure/nelec"),
         occupation_sum=bands.electrons,
@@ -178,11 +178,11 @@ def _record(root: Element, bands: _BandSum, ionic_energies: NDArray[np.float64])
         positions=positions,
         input_cell=input_cell,
         input_positions=input_positions,
-        collinear=_flag(root, "output/magnetization/lsda"),
+        collinear=collinear,
         noncollinear=_flag(root, "output/magnetization/noncolin"),
         spin_orbit=_flag(root, "output/magnetization/spinorbit"),
         spin_orbit_asked=_flag(root, "input/spin/spinorbit"),
-        total_moment=_number(root, "output/magnetization/total"),
+        total_moment=_number(root, "output/magnetization/total") if collinear else 0.0,
         axis=_axis(root),
         cpu_seconds=_number(root, "timing_info/total/cpu"),
         wall_seconds=_number(root, "timing_info/total/wall"),
@@ -228,6 +228,12 @@ def _structure(root: Element, path: str) -> tuple[tuple[str, ...], NDArray[np.fl
     if cell.size != 9 or positions.size != 3 * len(atoms) or not atoms:
         raise OutputError("failed", f"{path} does not hold a cell and three coordinates per atom")
     return tuple(atom.get("name", "") for atom in atoms), BOHR * cell.reshape(3, 3), BOHR * positions.reshape(-1, 3)
+
+
+def _is_smeared(root: Element) -> bool:
+    """Whether the run declares a smearing, whose energy it then writes."""
+    bands = _child(root, "output/band_structure")
+    return bands.findtext("occupations_kind") == "smearing" or bands.find("smearing") is not None
 
 
 def _mesh(root: Element) -> tuple[int, int, int] | None:

@@ -95,18 +95,30 @@ def inputs(
         source=source or {},
         settings=settings.model_dump(mode="json"),
         frame=made.frame,
-        warnings=_warnings(made, settings),
+        warnings=(
+            *made.notes,
+            *(made.decks[0].warnings if made.decks else ()),
+            *(_pseudopotential_warnings(pseudos, chosen, settings) if settings.code == "espresso" else ()),
+        ),
     )
 
 
-def _warnings(made: Made, settings: InputsSettings) -> tuple[str, ...]:
-    found = [*made.notes, *(made.decks[0].warnings if made.decks else ())]
-    if settings.code == "espresso" and settings.pseudo_dir is None:
-        found.append(
+def _pseudopotential_warnings(
+    pseudos: Sequence[Pseudopotential], protocol: Protocol, settings: InputsSettings
+) -> list[str]:
+    if settings.pseudo_dir is None:
+        return [
             "the pseudopotentials of the package are small and soft: not for publication; "
             "give your own with --pseudo-dir"
-        )
-    return tuple(found)
+        ]
+    if any(key.lower() == "ecutwfc" for key in settings.set):
+        return []
+    named = [f"{pseudo.file} {pseudo.wfc_cutoff:.0f} Ry" for pseudo in pseudos if pseudo.wfc_cutoff > 0]
+    headers = f"the headers of yours name {', '.join(named)}" if named else "the headers of yours name no cutoff"
+    return [
+        f"ecutwfc is {protocol.tags['ecutwfc']:g} Ry, which suits the soft pseudopotentials of the package only; "
+        f"{headers}: give --set ecutwfc=RY --set ecutrho=RY, or energies may be wrong"
+    ]
 
 
 def _pseudopotentials(elements: list[str], protocol: Protocol, settings: InputsSettings) -> tuple[Pseudopotential, ...]:

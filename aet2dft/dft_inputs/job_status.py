@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from aet2dft.dft_inputs import espresso_output, vasp_output
 from aet2dft.dft_inputs.deck_structure import read_deck_structure
+from aet2dft.dft_inputs.moment_checks import collapsed_moment
 from aet2dft.dft_inputs.retries import retry_note
 from aet2dft.dft_inputs.run_result import RunResult
 
@@ -160,11 +161,23 @@ def _identity(folder: Path, manifest: Mapping[str, Any], job: Mapping[str, Any],
         return "failed", "the run had spin-orbit coupling, the deck asks for none"
     if job["axis"] is not None and result.start_axis is not None and _differ(result.start_axis, job["axis"]):
         return "failed", f"the moments of the output did not start along the axis {job['axis']} of the deck"
+    if result.status == "ok" and (collapsed := _collapsed(manifest, job, result)):
+        return "moment_collapsed", collapsed
     return result.status, result.reason
+
+
+def _collapsed(manifest: Mapping[str, Any], job: Mapping[str, Any], result: RunResult) -> str:
+    """Say which site lost the moment that the deck gave it, or nothing."""
+    if result.moments is None or len(result.moments) != len(result.labels):
+        return ""
+    started = next((volume.get("moments") for volume in manifest["volumes"] if volume["id"] == job["volume"]), None)
+    return collapsed_moment(result.labels, result.moments, started)
 
 
 def _foreign_pseudopotential(manifest: Mapping[str, Any], result: RunResult) -> str:
     expected = {entry["file"]: entry["md5"] for entry in manifest["pseudopotentials"]}
+    if not expected:  # of VASP: which POTCAR it takes is known when it runs
+        return ""
     return next((name for name, md5 in result.pseudo_md5.items() if expected.get(name) != md5), "")
 
 

@@ -13,7 +13,7 @@ Mesh = tuple[int, int, int]
 """Points along the three reciprocal vectors of a mesh that holds Gamma."""
 
 
-def k_mesh(cell: ArrayLike, *, spacing: float = 0.30) -> Mesh:
+def k_mesh(cell: ArrayLike, *, spacing: float = 0.30, factor: float = 1.0) -> Mesh:
     """Gamma-centered mesh with at most `spacing` between points, even along every axis.
 
     Parameters
@@ -22,6 +22,9 @@ def k_mesh(cell: ArrayLike, *, spacing: float = 0.30) -> Mesh:
         Cell vectors as rows, Å.
     spacing : float
         Largest distance between points, 1/Å (with the factor 2π).
+    factor : float
+        At least so many times the points of the mesh whose spacing is `factor` times as large. For a large cell that
+        mesh is fine enough for both spacings, and a convergence test would repeat it.
 
     Notes
     -----
@@ -30,8 +33,13 @@ def k_mesh(cell: ArrayLike, *, spacing: float = 0.30) -> Mesh:
     cells that differ by rounding on the same mesh.
     """
     reciprocal = 2.0 * np.pi * np.linalg.norm(np.linalg.inv(np.asarray(cell, dtype=float)), axis=0)
-    a, b, c = (max(2, 2 * int(np.ceil(length / (2.0 * spacing) - 1e-6))) for length in reciprocal)
+    coarse = [_even(length / (factor * spacing)) for length in reciprocal]
+    a, b, c = (max(_even(length / spacing), _even(factor * n)) for length, n in zip(reciprocal, coarse, strict=True))
     return a, b, c
+
+
+def _even(number: float) -> int:
+    return max(2, 2 * int(np.ceil(number / 2.0 - 1e-6)))
 
 
 def parse_mesh(word: str) -> Mesh:

@@ -45,6 +45,8 @@ class Pseudopotential:
     """US (ultrasoft), NC (norm-conserving) or PAW."""
     z_valence: float
     """Valence electrons."""
+    wfc_cutoff: float
+    """Cutoff of the wave functions that its header names, Ry; 0 where it names none."""
     sha256: str
     """Digest of the unpacked file."""
     md5: str
@@ -151,7 +153,8 @@ def read_upf(path: Path) -> Pseudopotential:
             relativistic=_true(given["has_so"]),
             functional=_short_name(given["functional"]),
             kind=_KINDS[given["pseudo_type"].lower()],
-            z_valence=float(given["z_valence"].lower().replace("d", "e")),
+            z_valence=_float(given["z_valence"]),
+            wfc_cutoff=_float(given.get("wfc_cutoff", "0")),
             sha256=hashlib.sha256(content).hexdigest(),
             md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
             path=path,
@@ -223,6 +226,10 @@ def _content(path: Path) -> bytes:
 def _short_name(functional: str) -> str:
     words = " ".join(re.split(r"[\s+-]+", functional.upper()))
     return _FUNCTIONALS.get(words, words)
+
+
+def _float(word: str) -> float:
+    return float(word.lower().replace("d", "e"))
 
 
 def _true(word: str) -> bool:

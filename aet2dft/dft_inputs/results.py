@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from aet2dft.dft_inputs.decks import Manifest
 from aet2dft.dft_inputs.directions import direction_name, parse_direction
 from aet2dft.dft_inputs.job_status import assess
 from aet2dft.dft_inputs.kmesh import k_mesh
+from aet2dft.dft_inputs.moment_checks import different_states
 from aet2dft.dft_inputs.run_result import COUNTED_AS, RunResult
 from aet2dft.dft_inputs.run_table import JobTable, MomentTable, RelaxedTable, RunTable, VolumeTable
 from aet2dft.errors import InputError
@@ -70,8 +71,9 @@ def collect(
 
     Notes
     -----
-    A volume has a MAE where all its axes are ok with equal k-mesh, pseudopotentials, electrons and version. In the
-    force theorem the energies are the free band energies; see `aet2dft.dft_inputs.anisotropy`.
+    A volume has a MAE where all its axes are ok with equal k-mesh, pseudopotentials, electrons and version, and ended
+    in the same magnetic state. In the force theorem the energies are the free band energies; see
+    `aet2dft.dft_inputs.anisotropy`.
     """
     manifest = Manifest.read(directory)
     gathered = _read_jobs(manifest, progress)
@@ -130,7 +132,7 @@ def _read_jobs(manifest: Manifest, progress: Callable[[int, int], None] | None) 
 
 def _slim(result: RunResult) -> RunResult:
     """Without the arrays that were taken out already, so that thousands of results stay small."""
-    return replace(result, cell=None, positions=None, input_cell=None, input_positions=None, moments=None, labels=())
+    return replace(result, cell=None, positions=None, input_cell=None, input_positions=None, labels=())
 
 
 def _vectors(moments: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -222,6 +224,9 @@ def _anisotropy(
     if not np.isfinite(energies).all():
         missing = axes[int(np.argmin(np.isfinite(energies)))]
         return {"status": "failed", "reason": f"the output of axis {missing} holds no energy to compare"}
+    directions = [parse_direction(word) for word in axes]
+    if differ := different_states(runs, directions):
+        return {"status": "failed", "reason": differ}
     per_atom = 1e3 * np.array(energies) / n_atoms
     found: dict[str, Any] = {"easy_axis": _lowest(axes, per_atom)}
     pair = mae_axes(axes)
@@ -230,7 +235,7 @@ def _anisotropy(
         found["mae_density"] = float(to_energy_density(found["mae"], abs(np.linalg.det(cell)) / n_atoms))
     if len(axes) >= _TENSOR_AXES:
         with contextlib.suppress(InputError):  # six axes in one plane determine no tensor
-            tensor = anisotropy_tensor([parse_direction(word) for word in axes], per_atom)
+            tensor = anisotropy_tensor(directions, per_atom)
             found["anisotropy"] = tensor.tensor
             known = np.isfinite(tensor.easy_axis).all()
             found["easy_axis"] = " ".join(f"{x:.3f}" for x in tensor.easy_axis) if known else ""
@@ -309,9 +314,21 @@ def _coarse_meshes(manifest: Manifest) -> list[str]:
     )
 
 
+def _warnings_of_jobs(results: Iterable[RunResult]) -> list[str]:
+    """One line for each kind of warning, which is the word before its colon: the most frequent text."""
+    kinds: dict[str, Counter[str]] = {}
+    for text in (text for result in results for text in result.warnings):
+        kinds.setdefault(text.partition(":")[0], Counter())[text] += 1
+    lines = []
+    for texts in sorted(kinds.values(), key=Counter.total, reverse=True):
+        (text, n), total = texts.most_common(1)[0], texts.total()
+        others = f", {total - n} of them with other values" if n < total else ""
+        lines.append(f"{text} ({total} jobs{others})")
+    return lines
+
+
 def _warnings(manifest: Manifest, gathered: _Gathered) -> list[str]:
-    found = Counter(text for result in gathered.results.values() for text in result.warnings)
-    warnings = [f"{text} ({n} jobs)" for text, n in found.most_common(5)]
+    warnings = _warnings_of_jobs(gathered.results.values())
     if manifest.content["axes"] and manifest.content["protocol"]["name"] != "convergence":
         warnings.append(
             "the MAE depends on the k-mesh: run the protocol convergence on a sample of the volumes before quoting it"

@@ -41,7 +41,8 @@ def next_changes(folder: Path, result: RunResult) -> dict[str, Tag] | None:
     -----
     The Davidson diagonalization of pw.x 6.7 dies now and then without an error text (exit status 49, 51, 52, 74 or
     173, in 5 of about 55 runs of small cells); conjugate gradients then gave the same energy. A density that does not
-    converge is mixed more slowly, and if that is not enough given twice as many iterations.
+    converge is mixed more slowly, and if that is not enough given twice as many iterations. A run of the force theorem
+    has no density to converge: where it is not converged, its eigenvalues are not, and conjugate gradients are tried.
     """
     if result.code != "espresso" or result.status not in ("failed", "not_converged"):
         return None
@@ -53,10 +54,10 @@ def next_changes(folder: Path, result: RunResult) -> dict[str, Tag] | None:
         return None
     changed = dict(attempts[-1]["changed"]) if attempts else {}
     deck = (folder / _DECK).read_text(encoding="utf-8")
-    if result.status == "failed":
-        is_silent = result.version and _SILENT in result.reason
+    if result.status == "failed" or result.calculation == "nscf":
+        may_help = result.status == "not_converged" or (result.version and _SILENT in result.reason)
         has_changed = "diagonalization" in changed or _value(deck, "diagonalization").strip("'") == "cg"
-        return {**changed, "diagonalization": "cg"} if is_silent and not has_changed else None
+        return {**changed, "diagonalization": "cg"} if may_help and not has_changed else None
     if "mixing_beta" not in changed:
         slower = float(_value(deck, "mixing_beta").replace("d", "e")) / 3
         return {**changed, "mixing_beta": round(slower, 4)}

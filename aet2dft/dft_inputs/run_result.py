@@ -89,7 +89,7 @@ class RunResult:
     noncollinear: bool = False
     """Whether the spins were vectors."""
     pseudo_md5: dict[str, str] = field(default_factory=dict)
-    """md5 of each pseudopotential that was read, by file name."""
+    """Check sum of each pseudopotential that was read, by file name: md5 of UPF files, SHA-256 of a POTCAR."""
     cpu_seconds: float | None = None
     """CPU time, s."""
     wall_seconds: float | None = None

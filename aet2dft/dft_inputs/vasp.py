@@ -21,7 +21,7 @@ from aet2dft.dft_inputs.protocol import Protocol, Tag
 from aet2dft.dft_inputs.run_scripts import vasp_script
 from aet2dft.errors import InputError
 
-_NOT_IN_INCAR = frozenset({"kmesh", "kmesh_spacing", "allow_nonmagnetic", "NBANDS"})
+_NOT_IN_INCAR = frozenset({"kmesh", "kmesh_spacing", "kmesh_factor", "allow_nonmagnetic", "NBANDS"})
 _BANDS_MULTIPLE = 8
 """NBANDS is a multiple of it, so that the same number serves runs on 1, 2, 4 and 8 groups of cores."""
 

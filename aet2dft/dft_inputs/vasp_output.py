@@ -19,6 +19,7 @@ from aet2dft.dft_inputs.run_result import RunResult
 from aet2dft.dft_inputs.vasp_outcar import Outcar, OutcarValues, read_outcar
 
 _SAXIS = re.compile(r"^\s*SAXIS\s*=\s*(\S+)\s+(\S+)\s+([^\s;#!]+)", re.MULTILINE | re.IGNORECASE)
+_POTCAR_DIGEST = re.compile(r"[0-9a-f]{64}\b")
 _SPIN_ORBIT_ASKED = re.compile(r"^\s*LSORBIT\s*=\s*\.?T", re.MULTILINE | re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ def parse(folder: Path, *, exit_status: int | None = None, axis: Sequence[float]
     Parameters
     ----------
     folder : Path
-        Folder with ``OUTCAR``, plain or gzipped, and the ``INCAR`` of the run.
+        Folder with ``OUTCAR``, plain or gzipped, the ``INCAR`` of the run, and ``POTCAR.sha256`` of its ``run.sh``.
     exit_status : int, optional
         Exit status of VASP, if it is known.
     axis : sequence of float, optional
@@ -87,9 +88,12 @@ def _complete(outcar: Outcar, exit_status: int | None) -> OutcarValues:
 def _result(folder: Path, version: str, values: OutcarValues) -> RunResult:
     """Numbers of a complete run, before any verdict."""
     rotation = _saxis_frame(folder, values)
+    potcar = _POTCAR_DIGEST.match(_text_of(folder, "POTCAR.sha256") or "")
     warnings = [f"untested_version: VASP {version}; the reader is written from the documentation only"]
     if rotation is None:
         warnings.append("saxis_unknown: no Euler angles in OUTCAR and no INCAR; the moments are left out")
+    if potcar is None:
+        warnings.append("potcar_unknown: no POTCAR.sha256; whether all runs took the same data sets is not known")
     if not values.whole:
         warnings.append("ionic_steps_skipped: OUTCAR is huge; the energies of its ionic steps are left out")
     return RunResult(
@@ -116,6 +120,7 @@ def _result(folder: Path, version: str, values: OutcarValues) -> RunResult:
         start_axis=rotation[:, 2] if values.noncollinear and rotation is not None else None,
         spin_orbit=values.spin_orbit,
         noncollinear=values.noncollinear,
+        pseudo_md5={"POTCAR": potcar.group()} if potcar else {},
         cpu_seconds=values.cpu_seconds,
         wall_seconds=values.wall_seconds,
         warnings=tuple(warnings),
@@ -128,15 +133,15 @@ def _saxis_frame(folder: Path, values: OutcarValues) -> NDArray[np.float64] | No
         return np.eye(3)
     if values.euler_angles is not None:
         return euler_rotation(*values.euler_angles)
-    incar = _incar(folder)
+    incar = _text_of(folder, "INCAR")
     if incar is None:
         return None
     saxis = _SAXIS.search(incar)
     return saxis_rotation([number(word, "SAXIS") for word in saxis.groups()]) if saxis else np.eye(3)
 
 
-def _incar(folder: Path) -> str | None:
-    path = find_output(folder, "INCAR")
+def _text_of(folder: Path, name: str) -> str | None:
+    path = find_output(folder, name)
     return read_ends(path)[0] if path is not None else None
 
 
@@ -168,7 +173,7 @@ def _verdict(
         return "not_relaxed", "the geometry did not reach EDIFFG; restart from CONTCAR"
     if exit_status:
         return "failed", f"VASP ended with exit status {exit_status} although OUTCAR looks complete"
-    incar = _incar(folder)
+    incar = _text_of(folder, "INCAR")
     if incar is not None and _SPIN_ORBIT_ASKED.search(incar) and not values.spin_orbit:
         return "no_spin_orbit", "INCAR asks for LSORBIT, but VASP ran without; start vasp_ncl"
     return magnetic_verdict(result, axis)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from deck_examples import card, written_positions
+from deck_examples import card, l10_cell, written_positions
 from hypothesis import given
 from hypothesis import strategies as st
 from small_particle import small, small_order
@@ -19,6 +19,7 @@ import aet2dft
 from aet2dft.config import InputsSettings
 from aet2dft.dft_inputs.decks import Manifest, write_decks
 from aet2dft.dft_inputs.input_sets import inputs, space_group
+from aet2dft.dft_inputs.pseudopotentials import find
 from aet2dft.errors import InputError
 
 FEW = InputsSettings(box=(6, 6, 7), limit=3)
@@ -166,6 +167,17 @@ def test_the_names_of_the_python_interface_are_shorthands():
         aet2dft.inputs(atoms, kind="L10")
     with pytest.raises(InputError, match="aet2dft order"):
         aet2dft.inputs(small())
+
+
+def test_own_pseudopotentials_without_a_cutoff_are_warned_of(tmp_path):
+    for pseudo in find(["Fe", "Pt"]):
+        (tmp_path / pseudo.file).write_bytes(pseudo.content())
+    own = InputsSettings(kind="atoms", pseudo_dir=tmp_path)
+    (warning,) = inputs(l10_cell(), settings=own).warnings
+    assert "ecutwfc is 30 Ry" in warning
+    assert "Fe.pbe-small.UPF 37 Ry, Fe.rel-pbe-small.UPF 38 Ry, Pt.pbe-small.UPF 163 Ry" in warning
+    given = own.model_copy(update={"set": {"ECUTWFC": "50"}})
+    assert inputs(l10_cell(), settings=given).warnings == ()
 
 
 def test_labels_in_the_decks_are_those_of_the_manifest():

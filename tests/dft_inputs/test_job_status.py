@@ -29,6 +29,7 @@ RELATIVISTIC = {
 }
 MANIFEST = {
     "code": "espresso",
+    "volumes": [],
     "pseudopotentials": [
         {"file": file, "element": file[:2], "relativistic": files is RELATIVISTIC, "sha256": ANOTHER_DIGEST, "md5": md5}
         for files in (SCALAR, RELATIVISTIC)
@@ -49,7 +50,7 @@ class Job:
         (self.folder / "run.sh").write_text("#!/bin/sh\n")
         axis = AXES.get(name)
         self.row = {
-            "id": f"v00000/{name}", "axis": axis, "spin_orbit": axis is not None,
+            "id": f"v00000/{name}", "volume": "v00000", "axis": axis, "spin_orbit": axis is not None,
             "calculation": "nscf" if name.startswith("ft") else "relax" if name == "relax" else "scf",
         }  # fmt: skip
         self.sign()
@@ -99,6 +100,23 @@ def test_one_scalar_pseudopotential_is_found_by_its_check_sum(tmp_path):
     job = Job(tmp_path, "ft_x")
     mixed = [entry | {"relativistic": entry["element"] != "Pt"} for entry in MANIFEST["pseudopotentials"]]
     assert job.assess(manifest={"pseudopotentials": mixed}).status == "no_spin_orbit"
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "status"),
+    [
+        ([3.0, 0.4], "0.3225", "ok"), ([3.0, 0.9], "0.0100", "ok"), ([3.0, 1.0], "0.3225", "ok"),
+        ([3.0, 2.0], "0.3225", "moment_collapsed"), ([3.0, -2.0], "0.3225", "moment_collapsed"),
+        ([[0, 0, 3.0], [0, 2.0, 0]], "0.3225", "moment_collapsed"), ([9.0, 0.4], "0.3225", "ok"),
+        ([0.0, 0.0], "0.0000", "ok"), (None, "0.0000", "ok"),
+    ],
+)  # fmt: skip
+def test_a_large_moment_that_is_lost_has_collapsed_and_a_small_one_has_not(started, ended, status, tmp_path):
+    job = Job(tmp_path, "scf")
+    job.edit("pw.out", "magn:    0.3225", f"magn:    {ended}")
+    volumes = [{"id": "v00000"} | ({} if started is None else {"moments": started})]
+    result = job.assess(manifest={"volumes": volumes})
+    assert (result.status, "Pt at site 1" in result.reason) == (status, status != "ok")
 
 
 def test_a_job_without_folder_or_deck_is_missing(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from ase.build import bulk
 
-from aet2dft.dft_inputs.kmesh import k_mesh
+from aet2dft.dft_inputs.deck_plan import deck_cell
 from aet2dft.dft_inputs.protocol import CODES, load_protocol, protocol_names
 from aet2dft.errors import InputError
 
@@ -39,9 +41,17 @@ def test_the_convergence_protocol_halves_the_smearing_and_refines_the_mesh_by_ha
     for code, smearing in (("espresso", "degauss"), ("vasp", "SIGMA")):
         mae, fine = (load_protocol(name, code=code).tags for name in ("mae", "convergence"))
         assert fine[smearing] == mae[smearing] / 2
-        cell = [[7.75, 0, 0], [0, 7.75, 0], [0, 0, 7.75]]
-        assert k_mesh(cell, spacing=mae["kmesh_spacing"]) == (4, 4, 4)
-        assert k_mesh(cell, spacing=fine["kmesh_spacing"]) == (6, 6, 6)
+        assert fine["kmesh_spacing"] * fine["kmesh_factor"] == pytest.approx(mae["kmesh_spacing"])
+
+
+def test_the_mesh_of_the_convergence_protocol_is_denser_for_every_size_of_a_cell():
+    mae, fine = (load_protocol(name, code="espresso") for name in ("mae", "convergence"))
+    meshes = {}
+    for n in range(1, 8):
+        cell = bulk("Fe", "fcc", a=3.875, cubic=True) * (n, n, n)
+        cell.arrays["site_id"] = np.arange(len(cell))
+        meshes[n] = [deck_cell(cell, name="v00000", protocol=protocol).k_mesh[0] for protocol in (mae, fine)]
+    assert meshes == {1: [6, 10], 2: [4, 6], 3: [2, 4], 4: [2, 4], 5: [2, 4], 6: [2, 4], 7: [2, 4]}
 
 
 def test_changes_take_the_type_of_the_tag_and_ignore_upper_and_lower_case():

@@ -50,6 +50,13 @@ def test_headers_of_the_package_are_read():
     assert hashlib.sha256(fe.content()).hexdigest() == fe.sha256
 
 
+@pytest.mark.parametrize(("word", "cutoff"), [("", 0.0), ('wfc_cutoff="9.0D+01"', 90.0), ('wfc_cutoff=" 0.0E0 "', 0.0)])
+def test_the_cutoff_that_a_header_names_is_read(word, cutoff, tmp_path):
+    path = upf(tmp_path, "Co.UPF")
+    path.write_text(path.read_text().replace("z_valence", f"{word} z_valence"))
+    assert read_upf(path).wfc_cutoff == cutoff
+
+
 def test_only_the_kinds_that_are_needed_are_asked_for(cobalt):
     assert [p.relativistic for p in find(["Co"], directory=cobalt)] == [False, True]
     (cobalt / "Co.rel-pbe.UPF").unlink()

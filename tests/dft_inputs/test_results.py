@@ -3,11 +3,13 @@
 Truth: energies and moments that were put into outputs made from real runs of pw.x.
 """
 
+import json
 import re
 import shutil
 
 import numpy as np
 import pytest
+from deck_examples import l10_cell, real_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_outputs import fill, small_moment
@@ -146,6 +148,21 @@ def test_runs_that_do_not_belong_together_are_not_compared(decks):
     assert np.isfinite(runs.volumes.mae).tolist() == [False, True, True]
 
 
+def test_energies_of_two_magnetic_states_give_no_mae(tmp_path):
+    settings = InputsSettings(kind="atoms", protocol="mae_scf", set={"kmesh": "4x4x3"})
+    write_decks(tmp_path, inputs(l10_cell(), settings=settings))
+    for step, run in (("axis_100", "soc_x"), ("axis_001", "soc_z")):
+        for name in ("pw.out", "data-file-schema.xml"):
+            (tmp_path / "volumes" / "v00000" / step / name).write_text(real_text(run, name))
+    # the reference of these runs: -0.963 meV per cell of two atoms
+    assert collect(tmp_path).volumes.mae[0] == pytest.approx(-0.963 / 2, abs=5e-4)
+    text = tmp_path / "volumes" / "v00000" / "axis_001" / "pw.out"
+    text.write_text(text.read_text().replace("0.342525", "-0.342525"))
+    volumes = collect(tmp_path).volumes
+    assert (volumes.status[0], np.isnan(volumes.mae[0])) == ("failed", True)
+    assert "different magnetic states" in volumes.reason[0]
+
+
 def test_a_folder_without_outputs_gives_a_row_for_every_job(tmp_path):
     runs = collect(decks_of(tmp_path / "decks"))
     assert runs.counts == {"ok": 0, "not_converged": 0, "incomplete": 0, "input_changed": 0, "missing": 9, "failed": 0}
@@ -167,7 +184,17 @@ def test_warnings_tell_a_coarse_mesh_and_other_versions(tmp_path):
             path.write_text(path.read_text().replace("6.7MaX", "7.9"))
     warnings = " ".join(collect(folder).warnings)
     assert "unconverged: the k-mesh 2x2x2" in warnings
-    assert "untested_version: pw.x 7.9" in warnings
+    assert "untested_version: pw.x 7.9; tested with 6.7MaX (9 jobs)" in warnings
+
+
+def test_every_kind_of_warning_is_told_on_one_line(decks):
+    for k, path in enumerate(sorted(decks.glob("volumes/*/axis_*"))):
+        changed = {"diagonalization": "cg"} if k < 2 else {"mixing_beta": 0.1 / k}
+        record = {"attempts": [{"changed": {}}, {"changed": changed}]}
+        (path / "retries.json").write_text(json.dumps(record))
+    (told,) = (text for text in collect(decks).warnings if text.startswith("retried"))
+    assert "diagonalization = 'cg' in place" in told
+    assert told.endswith("(6 jobs, 4 of them with other values)")
 
 
 def test_what_is_no_deck_folder_is_refused(tmp_path):

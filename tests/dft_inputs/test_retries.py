@@ -31,6 +31,15 @@ def test_real_endings_get_the_changes_of_the_table(folder):
     assert next_changes(folder, unconverged) == {"mixing_beta": 0.1}
 
 
+def test_eigenvalues_that_did_not_converge_get_another_diagonalization_and_no_third_attempt(folder):
+    unconverged = RunResult(status="not_converged", code="espresso", version="6.7MaX", calculation="nscf")
+    assert next_changes(folder, unconverged) == {"diagonalization": "cg"}
+    begin_attempt(folder, unconverged, {"diagonalization": "cg"})
+    assert next_changes(folder, unconverged) is None
+    contradiction = RunResult(status="failed", reason="two runs", code="espresso", version="7", calculation="nscf")
+    assert next_changes(folder, contradiction) is None
+
+
 @pytest.mark.parametrize(
     ("run", "exit_status"),
     [("atoms_overlap", 1), ("killed", 137), ("time_limit", 2), ("scf", 0), ("no_starting_moment", 0)],

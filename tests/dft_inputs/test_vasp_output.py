@@ -8,11 +8,16 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
+from deck_examples import l10_cell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from aet2dft.config import InputsSettings
+from aet2dft.dft_inputs.decks import write_decks
 from aet2dft.dft_inputs.directions import angles, saxis_rotation
+from aet2dft.dft_inputs.input_sets import inputs
+from aet2dft.dft_inputs.results import collect
 from aet2dft.dft_inputs.run_result import STATUSES
 from aet2dft.dft_inputs.vasp_output import parse
 
@@ -200,6 +205,26 @@ def test_moments_of_an_unknown_frame_are_left_out_with_a_warning(tmp_path):
     result = parse(written(replace(ALONG_X, print_angles=False), tmp_path))
     assert (result.status, result.moments, result.total_moment) == ("ok", None, None)
     assert result.warnings[1].startswith("saxis_unknown")
+
+
+def test_runs_with_different_potcar_files_are_not_compared(tmp_path):
+    settings = InputsSettings(kind="atoms", code="vasp", protocol="mae_scf", set={"kmesh": "4x4x3"})
+    write_decks(tmp_path, inputs(l10_cell(), settings=settings))
+    axes = {"axis_100": (1, 0, 0), "axis_001": (0, 0, 1)}
+    for (step, axis), energy in zip(axes.items(), (-15.248, -15.25), strict=True):
+        moments = np.outer([3.051, 0.348], axis)
+        run = Run(saxis=axis, moments=moments, energies=(energy,))
+        written(run, tmp_path / "volumes" / "v00000" / step)
+    unknown = collect(tmp_path)
+    assert any(text.startswith("potcar_unknown") and text.endswith("(2 jobs)") for text in unknown.warnings)
+    for step in axes:
+        (tmp_path / "volumes" / "v00000" / step / "POTCAR.sha256").write_text(f"{'a' * 64}  POTCAR\n")
+    same = collect(tmp_path)
+    assert_allclose([unknown.volumes.mae[0], same.volumes.mae[0]], 1.0)
+    assert not any("potcar_unknown" in text for text in same.warnings)
+    (tmp_path / "volumes" / "v00000" / "axis_001" / "POTCAR.sha256").write_text(f"{'b' * 64}  POTCAR\n")
+    volumes = collect(tmp_path).volumes
+    assert (volumes.status[0], np.isnan(volumes.mae[0]), "pseudo_md5" in volumes.reason[0]) == ("failed", True, True)
 
 
 def test_a_relaxation_gives_all_its_energies_and_its_last_positions(tmp_path):
