@@ -220,7 +220,8 @@ def candidates_and_volume(step: Step, source: Path) -> tuple[Atoms, Volume | Non
         raise InputError(f"{source}: is no project; give the volume that its atoms were traced in with --volume")
     step.need_output("the project to write, e.g. run.h5")
     # elements and units that the file may claim are what is to be found
-    candidates = load_structures(source)[0]
+    with _in_words_of(step.verb, "coordinates alone, e.g. as .xyz or as a (3, N) array in .mat", has=()):
+        candidates = load_structures(source)[0]
     volume, notes = _volume_beside(step)
     step.inputs += [source, settings.volume]
     positions, reading = in_frame_of(volume, candidates.positions)

@@ -69,6 +69,10 @@ def test_what_is_missing_is_said(folder, tmp_path):
     volume = ("--volume", place / "volume.mrc", "--voxel-size", VOXEL)
     assert "--volume" in refused("classify", place / "traced.mat", "-o", tmp_path / "x.h5")
     assert "needs -o" in refused("classify", place / "traced.mat", *volume, code=2)
+    savemat(tmp_path / "rows.mat", {"PosArr": np.zeros((30, 3)), "TotPosArr": np.zeros((30, 3))})
+    rows = refused("classify", tmp_path / "rows.mat", *volume, "-o", tmp_path / "x.h5")
+    assert "PosArr (30, 3)" in rows
+    assert "save the coordinates alone, e.g. as .xyz" in rows
     savemat(tmp_path / "far.mat", {"traced": 1e4 + np.random.default_rng(0).uniform(0, 70, (3, 30))})
     assert "not brighter" in refused("classify", tmp_path / "far.mat", *volume, "-o", tmp_path / "x.h5")
     assert not (tmp_path / "x.h5").exists()

@@ -217,7 +217,8 @@ def test_numbers_of_images_and_angles_that_differ_are_refused_with_both(tmp_path
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda stack: stack[9].fill(np.nan), "first: image 9, pixel"),
+        (lambda stack: stack[9, 2].fill(np.nan), "first: image 9, pixel"),
+        (lambda stack: stack[9].fill(np.nan), "leave out with --exclude 9$"),
         (lambda stack: stack[9].fill(3.0), "first: image 9, all pixels are 3.*--exclude 9$"),
         (lambda stack: stack.__setitem__(9, stack[6]), "images 6 and 9 are identical; leave one out with --exclude 9"),
     ],
