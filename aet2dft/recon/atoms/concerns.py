@@ -18,6 +18,8 @@ BAD_IMAGE = 1.5
 """An image with more than this multiple of the median R factor is named: a zone axis, drift, a wrong angle."""
 FINE_IMAGE = 0.05
 """R factor up to which an image fits well, whatever the others do."""
+_SPREAD, _ENOUGH = 0.015, 10
+"""Change of all distances that is no displacement of atoms but another unit, and the fewest atoms that show it."""
 _MOST_LISTED = 10
 """Atoms or images that a sentence names."""
 _REPLACED = 0.25
@@ -81,6 +83,21 @@ def replaced(n_before: int, n_added: int, n_dropped: int, moved: Floats, far: fl
     return (
         f"{n_dropped} of {n_before} atoms were dropped{moves} and {n_added} added elsewhere: are these the atoms of "
         "these images? look at their hand, axes and unit",
+    )
+
+
+def spread(before: Floats, after: Floats) -> Sentences:
+    """That atoms ended farther apart or nearer as a whole, by their positions (n, 3) before and after."""
+    if len(before) < _ENOUGH:
+        return ()
+    start, end = before - before.mean(axis=0), after - after.mean(axis=0)
+    factor = float((start * end).sum() / max(float((start**2).sum()), np.finfo(float).tiny))
+    if abs(factor - 1.0) < _SPREAD:
+        return ()
+    where = "farther apart" if factor > 1.0 else "nearer to each other"
+    return (
+        f"the atoms ended {100 * abs(factor - 1.0):.1f} % {where}, all together: is the size of a pixel that of these "
+        "images?",
     )
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aet2dft.atoms import composition
 from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
+from aet2dft.recon.atoms import concerns
 from aet2dft.recon.atoms.atom_fit import standard_errors
 from aet2dft.recon.atoms.atom_rounds import (
     Data,
@@ -32,7 +33,6 @@ from aet2dft.recon.atoms.atom_rounds import (
 )
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
-from aet2dft.recon.atoms.concerns import bad_images, beyond_images, found_elsewhere, near_pairs, not_confirmed, replaced
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
 from aet2dft.recon.atoms.image_poses import difference, out_of_place
@@ -228,11 +228,12 @@ def refine(
         gain=last.calibration.gain,
         offset=last.calibration.offset,
         warnings=(
-            *replaced(len(atoms), n_added, n_dropped, moved, 0.5 * min_distance),
-            *near_pairs(result, min_distance),
-            *bad_images(per_image, last.calibration.shown),
+            *concerns.replaced(len(atoms), n_added, n_dropped, moved, 0.5 * min_distance),
+            *concerns.spread(atoms.positions[came], result.positions[: len(came)]),
+            *concerns.near_pairs(result, min_distance),
+            *concerns.bad_images(per_image, last.calibration.shown),
             *_poses(last, series, shifts, rotations),
-            *not_confirmed(history[0][3], r_free),
+            *concerns.not_confirmed(history[0][3], r_free),
         ),
     )
 
@@ -388,7 +389,7 @@ def _poses(state: State, series: TiltSeries, shifts: Floats, rotations: Floats) 
     """That images are not where the angles say: where places were fitted, those that had to be looked for."""
     data = state.data
     if data.fit_geometry:
-        return found_elsewhere(data.relocated, shifts, rotations)
-    if beyond_images(series):  # matter that the atoms are not would pull at the places too
+        return concerns.found_elsewhere(data.relocated, shifts, rotations)
+    if concerns.beyond_images(series):  # matter that the atoms are not would pull at the places too
         return ()
     return out_of_place(data.geometry, data.measured, state.values, state.problem, state.calibration)

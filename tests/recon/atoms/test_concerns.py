@@ -3,7 +3,7 @@
 import numpy as np
 from ase import Atoms
 
-from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed, replaced
+from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed, replaced, spread
 
 
 def test_pairs_that_are_too_near_are_named_by_site_id_or_counted_from_0_the_nearest_first():
@@ -29,6 +29,15 @@ def test_images_that_fit_badly_are_listed_ten_at_most():
     # where nearly all is explained a multiple of the median is no fault
     assert bad_images(np.r_[np.full(30, 0.004), 0.01]) == ()
     assert bad_images(np.r_[np.full(30, 0.004), 0.06])[0].startswith("1 image fits badly")
+
+
+def test_atoms_that_ended_farther_apart_all_together_are_of_another_unit():
+    random = np.random.default_rng(0)
+    start = random.uniform(-10, 10, (150, 3))
+    assert spread(start, start + 3.0 + random.normal(0, 0.3, start.shape)) == ()
+    assert spread(start[:5], 1.1 * start[:5]) == ()
+    assert "7.4 % farther apart" in spread(start, 1.074 * start - 5.0)[0]
+    assert "7.4 % nearer to each other" in spread(start, 0.926 * start)[0]
 
 
 def test_atoms_of_which_many_are_replaced_may_be_those_of_other_images():

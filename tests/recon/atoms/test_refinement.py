@@ -10,7 +10,7 @@ from ase.neighborlist import neighbor_list
 from aet2dft.atoms import composition
 from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
-from aet2dft.recon.atoms import refinement
+from aet2dft.recon.atoms import concerns
 from aet2dft.recon.atoms.refinement import refine
 from aet2dft.recon.atoms.simulate import Noise, simulate, simulate_images, with_noise
 from aet2dft.recon.metrics import match
@@ -199,7 +199,7 @@ def test_images_that_are_out_of_place_are_told_but_not_of_a_film(ball, series, r
     said = refine(disturbed(ball), shifted, settings)[1].warnings
     assert any("use --fit-geometry" in text for text in said)
     # of a film another sentence says what the places of its images would be fitted to
-    monkeypatch.setattr(refinement, "beyond_images", lambda series: ("a film",))
+    monkeypatch.setattr(concerns, "beyond_images", lambda series: ("a film",))
     silent = refine(disturbed(ball), shifted, settings)[1].warnings
     assert not any("--fit-geometry" in text for text in silent)
 
