@@ -37,6 +37,24 @@ def tilt_rotations(tilt_angles: ArrayLike) -> NDArray[np.float64]:
     return _about(1, _finite(tilt_angles, "tilt angles"))
 
 
+def same_beams(rotations: NDArray[np.float64], others: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
+    """Which images of two sets look along the same line: the beam and its opposite show the same image, mirrored.
+
+    Parameters
+    ----------
+    rotations, others : ndarray, shape (n, 3, 3) and (m, 3, 3)
+        Of the images.
+    tolerance : float
+        Of the cosine of the angle between the beams: about half the square of that angle in radians.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, m)
+        For every pair.
+    """
+    return np.asarray(np.abs(rotations[:, :, 2] @ others[:, :, 2].T) > 1 - tolerance)
+
+
 def beam_range(rotations: NDArray[np.float64]) -> float:
     """Largest angle between the beams of two images, degrees: the range of the tilts, about whatever axis.
 

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aet2dft.atoms import CANDIDATE_RANGE, examine
+from aet2dft.atoms import CANDIDATE_RANGE, neighbor_distances
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import _kernels_peaks as kernels
 from aet2dft.recon.tilt_series import Volume
@@ -80,12 +80,8 @@ def doubts(volume: Volume, positions: Floats) -> tuple[str, ...]:
     positions : ndarray, shape (n, 3)
         Å, as `in_frame_of` gives them.
     """
-    here = kernels.sphere_sums(volume.values, volume.indices(positions), _RADIUS / volume.voxel_size)
-    steps = _RADIUS * np.concatenate([np.eye(3), -np.eye(3)])
-    around = [
-        kernels.sphere_sums(volume.values, volume.indices(positions + step), _RADIUS / volume.voxel_size)
-        for step in steps
-    ]
+    here = _sums(volume, positions)
+    around = [_sums(volume, positions + _RADIUS * step) for step in np.concatenate([np.eye(3), -np.eye(3)])]
     beside = int((np.max(around, axis=0) > here).sum())
     said: tuple[str, ...] = ()
     if beside > _MOST_BESIDE * len(positions):
@@ -93,11 +89,13 @@ def doubts(volume: Volume, positions: Floats) -> tuple[str, ...]:
             f"{beside} of {len(positions)} candidates lie beside bright spots of the volume, which is brighter "
             f"{_RADIUS} Å away: are the order and the signs of their axes those of the volume, and is --voxel-size?",
         )
-    distances = examine(Atoms("X" * len(positions), positions=positions)).median_neighbor_distance
+    if len(positions) < 2:
+        return said
+    median = float(np.median(neighbor_distances(Atoms("X" * len(positions), positions=positions))[0]))
     low, high = CANDIDATE_RANGE
-    if distances is not None and not low <= distances <= high:
+    if not low <= median <= high:
         said += (
-            f"the candidates are {distances:.2f} Å apart in the median, as no atoms are: check the unit of their "
+            f"the candidates are {median:.2f} Å apart in the median, as no atoms are: check the unit of their "
             "coordinates and --voxel-size",
         )
     return said
@@ -114,7 +112,12 @@ def _read(volume: Volume, positions: Floats, scale: float, first: float | None) 
 
 def _brightness(volume: Volume, positions: Floats) -> float:
     """Mean sum of the density in spheres around positions (n, 3), Å; nothing outside."""
-    return float(kernels.sphere_sums(volume.values, volume.indices(positions), _RADIUS / volume.voxel_size).mean())
+    return float(_sums(volume, positions).mean())
+
+
+def _sums(volume: Volume, positions: Floats) -> Floats:
+    """Sums (n,) of the density in spheres around positions (n, 3), Å; nothing outside."""
+    return np.asarray(kernels.sphere_sums(volume.values, volume.indices(positions), _RADIUS / volume.voxel_size))
 
 
 def _all_over(volume: Volume) -> Floats:

@@ -257,8 +257,9 @@ def _intensities(atoms: Atoms, volume: Volume | None, method: str, species: tupl
 def _along_own_averages(profiles: NDArray[np.float32], species: tuple[str, ...]) -> Floats:
     """Brightness (N,) by averages of the classes that it leads to; how many these are its first estimate says."""
     alike, known, sums = np.ones(len(profiles)), None, profiles.sum(axis=1, dtype=np.float64)
-    for spot in np.flatnonzero(sums > bounded(sums)):
-        profiles[spot] *= bounded(sums)[spot] / sums[spot]
+    limits = bounded(sums)
+    for spot in np.flatnonzero(sums > limits):
+        profiles[spot] *= limits[spot] / sums[spot]
 
     def classes(brightness: Floats) -> Floats:
         nonlocal known

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
-from aet2dft.recon.geometry import beam_range, euler_rotations, tilt_rotations
+from aet2dft.recon.geometry import beam_range, euler_rotations, same_beams, tilt_rotations
 
 PIXEL_SIZES = (0.05, 2.0)
 """Å; a pixel size outside this range is in another unit."""
@@ -203,8 +203,7 @@ def _unusual_totals(images: Images, numbers: Numbers) -> Notes:
 def _unusual_angles(angles: NDArray[np.float64]) -> Notes:
     n, rotations = len(angles), tilt_rotations(angles) if angles.ndim == 1 else euler_rotations(angles)
     notes: Notes = ()
-    # the beam and its opposite show the same image, mirrored
-    beams = np.abs(rotations[:, :, 2] @ rotations[:, :, 2].T) > 1 - _SAME_BEAM
+    beams = same_beams(rotations, rotations, _SAME_BEAM)
     repeated = int(np.tril(beams, -1).any(axis=1).sum())
     if repeated:
         many = f"{repeated} angles repeat" if repeated > 1 else "1 angle repeats"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aet2dft.recon.algorithms.checkpoint import Checkpoint, Looks
 from aet2dft.recon.algorithms.descent import State, watched
 from aet2dft.recon.fourier.columns import ENOUGH, centered_columns, reached_columns, take_columns
+from aet2dft.recon.geometry import same_beams
 from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -152,8 +153,6 @@ def choose_held_out(series: TiltSeries, fraction: float, seed: int) -> NDArray[n
     inner = np.argsort(series.tilt_angles, kind="stable")[1:-1]
     random = np.random.default_rng(seed)
     chosen = [random.choice(part) for part in np.array_split(inner, count)]
-    beams = series.rotations[:, :, 2]
-    # the beam and its opposite show the same image, mirrored
-    alike = np.abs(beams @ beams[chosen].T) > 1 - _SAME_BEAM
+    alike = same_beams(series.rotations, series.rotations[chosen], _SAME_BEAM)
     out = np.flatnonzero(alike.any(axis=1))
     return out if series.n_images - len(out) >= _FEWEST_FITTED else out[:0]

@@ -13,33 +13,30 @@ from aet2dft.recon.tilt_series import TiltSeries
 DEPTH = 8
 
 
+def assert_those_of_the_matrix(random, series, depth, tolerance):
+    """Projections of a random volume, and the images projected back, are products with the matrix."""
+    volume = random.normal(size=(*series.projections.shape[1:], depth)).astype(np.float32)
+    matrix = projection_matrix(series, depth)
+    expected = (matrix @ volume.ravel().astype(float)).reshape(series.projections.shape)
+    assert_allclose(project_volume(series, volume), expected, atol=tolerance * np.abs(expected).max())
+    back = projector(series, depth).back_project(series.projections).transpose(plane_order(series))
+    expected = (series.projections.ravel().astype(float) @ matrix).reshape(volume.shape)
+    assert_allclose(back, expected, atol=tolerance * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("single_axis", [True, False])
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=8)
 def test_projections_and_their_adjoint_are_those_of_the_matrix(single_axis, seed):
     random = np.random.default_rng(seed)
-    series = random_series(random, single_axis=single_axis)
-    volume = random.normal(size=(*series.projections.shape[1:], DEPTH)).astype(np.float32)
-    matrix = projection_matrix(series, DEPTH)
-    expected = (matrix @ volume.ravel().astype(float)).reshape(series.projections.shape)
-    assert_allclose(project_volume(series, volume), expected, atol=2e-6 * np.abs(expected).max())
-    back = projector(series, DEPTH).back_project(series.projections).transpose(plane_order(series))
-    expected = (series.projections.ravel().astype(float) @ matrix).reshape(volume.shape)
-    assert_allclose(back, expected, atol=2e-6 * np.abs(expected).max())
+    assert_those_of_the_matrix(random, random_series(random, single_axis=single_axis), DEPTH, 2e-6)
 
 
 @pytest.mark.parametrize("single_axis", [True, False])
 @pytest.mark.parametrize(("shape", "depth"), [((10, 9), 1), ((2, 9), 3), ((7, 1), 8), ((1, 1), 1)])
 def test_objects_narrower_than_a_window_are_projected_as_well(shape, depth, single_axis):
     random = np.random.default_rng(4)
-    series = random_series(random, single_axis=single_axis, shape=shape)
-    volume = random.normal(size=(*shape, depth)).astype(np.float32)
-    matrix = projection_matrix(series, depth)
-    expected = (matrix @ volume.ravel().astype(float)).reshape(series.projections.shape)
-    assert_allclose(project_volume(series, volume), expected, atol=3e-6 * np.abs(expected).max())
-    back = projector(series, depth).back_project(series.projections).transpose(plane_order(series))
-    expected = (series.projections.ravel().astype(float) @ matrix).reshape(volume.shape)
-    assert_allclose(back, expected, atol=3e-6 * np.abs(expected).max())
+    assert_those_of_the_matrix(random, random_series(random, single_axis=single_axis, shape=shape), depth, 3e-6)
 
 
 @pytest.mark.parametrize("single_axis", [True, False])
