@@ -13,6 +13,9 @@ from aet2dft.recon.fourier import _kernels_fourier as kernels
 from aet2dft.recon.fourier._kernels_fourier import WIDTH
 from aet2dft.recon.fourier.fft import fast_size
 
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+"""Of the integral over the window, more than single precision needs."""
+
 
 def windows(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Windows around frequencies.
@@ -61,10 +64,9 @@ def taper(samples: int, size: int) -> NDArray[np.float32]:
     size : int
         Points of the grid.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    window = np.exp(kernels.SHARPNESS * (np.sqrt(1 - nodes**2) - 1))
+    window = np.exp(kernels.SHARPNESS * (np.sqrt(1 - _NODES**2) - 1))
     at = (np.arange(samples) - samples // 2) / size
-    transform = np.cos(np.pi * WIDTH * np.outer(at, nodes)) @ (window * weights) * WIDTH / 2
+    transform = np.cos(np.pi * WIDTH * np.outer(at, _NODES)) @ (window * _WEIGHTS) * WIDTH / 2
     return (1 / transform).astype(np.float32)
 
 
