@@ -16,6 +16,7 @@ from aet2dft.mrc import SUFFIXES, mrc_header
 
 if TYPE_CHECKING:
     import numpy as np
+    import tifffile
 
 Shapes = dict[str, tuple[int, ...]]
 _LEAST_EDGE = 4
@@ -88,7 +89,24 @@ def _tiff(path: Path) -> Shapes:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        return {path.name: tuple(file.series[0].shape)}
+        return {path.name: tiff_pages(file)[1]}
+
+
+def tiff_pages(file: tifffile.TiffFile) -> tuple[list[tifffile.TiffPageSeries], tuple[int, ...]]:
+    """Parts of the first array of a file, and its shape: images that were written one by one are parts of one.
+
+    Raises
+    ------
+    ParseError
+        If the place that ends the chain of its images names another one, which is not in the file.
+    """
+    first, n_images = file.series[0], len(file.pages)
+    file.filehandle.seek(file.pages.next_page_offset or 0)
+    if file.pages.next_page_offset and any(file.filehandle.read(file.tiff.offsetsize)):
+        raise ParseError(Path(file.filehandle.path), f"is cut off after image {n_images}; restore it from a copy")
+    shape = tuple(first.shape)
+    like = [part for part in file.series if (part.shape, part.dtype) == (first.shape, first.dtype)]
+    return (like, (len(like), *shape)) if len(shape) == 2 and len(like) > 1 else ([first], shape)
 
 
 def _mrc(path: Path) -> Shapes:

@@ -85,16 +85,21 @@ def export(
 
 
 def write_atoms(atoms: Atoms, target: Path) -> Path:
-    """Extended XYZ with every per-atom array that the format can hold; arrays of shape (N, 3, 3) it cannot."""
+    """Extended XYZ with every per-atom array that the format can hold: none of (N, 3, 3), no texts with blanks."""
     from ase.io import write
 
     copy = atoms.copy()
     copy.info = {key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool))}
-    for name in [name for name, values in copy.arrays.items() if values.ndim > 2]:
+    for name in [name for name, values in copy.arrays.items() if values.ndim > 2 or not _are_words(values)]:
         del copy.arrays[name]
     text = io.StringIO()
     write(text, copy, format="extxyz")
     return _replace(target, text.getvalue())
+
+
+def _are_words(values: NDArray[Any]) -> bool:
+    """Whether all texts of an array are one word each, as columns between blanks have to be; true of numbers."""
+    return values.dtype.kind != "U" or all(text.split() == [text] for text in np.unique(values).tolist())
 
 
 def write_volume(volume: Volume, target: Path, *, file_format: str | None = None) -> Path:
@@ -185,7 +190,7 @@ def _profiles(order: Order) -> Table:
 
 def _volumes(runs: RunTable) -> Table:
     """Rows of volumes; energies named by their axis, units in the names where they are not Å, eV or μB."""
-    table = _columns(runs.volumes)
+    table = _columns(runs.volumes) | {"order_difference": runs.order_difference}
     energies, tensor = table.pop("energies"), table.pop("anisotropy")
     table["mae_meV_per_atom"], table["mae_MJ_per_m3"] = table.pop("mae"), table.pop("mae_density")
     table |= {f"energy_{axis}": energies[:, k] for k, axis in enumerate(runs.axes)}

@@ -28,8 +28,7 @@ def mat_variables(path: Path) -> dict[str, tuple[int, ...]]:
     """Numeric variables of a file and their shapes, without reading them."""
     if hdf5.is_hdf5(path):
         with hdf5.open_file(path) as file:
-            found = hdf5.datasets(file, path)
-            return {name: tuple(reversed(d.shape or ())) for name, d in found.items() if d.dtype.kind in "fiu"}
+            return {name: tuple(reversed(data.shape or ())) for name, data in _version_7(file, path).items()}
     return {name: shape for name, (shape, _) in _version_5(path).items()}
 
 
@@ -45,7 +44,7 @@ def mat_array(path: Path, name: str) -> NDArray[Any]:
     """
     if hdf5.is_hdf5(path):
         with hdf5.open_file(path) as file:
-            found = hdf5.datasets(file, path)
+            found = _version_7(file, path)
             _require(name, found, path)
             return hdf5.array(found[name], path).T
     from scipy.io import loadmat
@@ -65,6 +64,21 @@ def mat_array(path: Path, name: str) -> NDArray[Any]:
 def mat_objects(path: Path) -> list[str]:
     """Names of the variables of a file that are objects of MATLAB's classes, which only MATLAB can open."""
     return [] if hdf5.is_hdf5(path) else [name for name, kind, _ in _headers(path) if kind == _OBJECT]
+
+
+def _version_7(file: hdf5.Group, path: Path) -> dict[str, hdf5.Dataset]:
+    """Numeric variables; texts are integers too, and empty ones hold their shape, as their attributes say."""
+    return {
+        name: data
+        for name, data in hdf5.datasets(file, path).items()
+        if data.dtype.kind in "fiu" and "MATLAB_empty" not in data.attrs and _class(data) in _ITEMSIZES
+    }
+
+
+def _class(data: hdf5.Dataset) -> str:
+    """Class of MATLAB; a number where other software wrote none."""
+    said = data.attrs.get("MATLAB_class", b"double")
+    return said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
 
 
 def _version_5(path: Path) -> dict[str, tuple[tuple[int, ...], int]]:

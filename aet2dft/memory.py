@@ -6,12 +6,17 @@ import math
 import os
 import resource
 import shutil
+from itertools import accumulate
 from pathlib import Path
 
 from aet2dft.errors import ResourceError
 
 _MEMINFO = Path("/proc/meminfo")
+_GROUPS = Path("/proc/self/cgroup")
 _CGROUP = Path("/sys/fs/cgroup")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+"""Files of a control group with its limit and use of memory, and what in memory.stat it gives back."""
 _STATUS = Path("/proc/self/status")
 _LIBRARIES = 520e6
 _PER_THREAD = 100e6
@@ -20,15 +25,16 @@ _PER_THREAD = 100e6
 
 def free_memory() -> float:
     """Bytes that machine, container and limits of the process still allow; infinite where nobody says."""
-    free = _number(_MEMINFO, "MemAvailable:") * 1024
-    # what a container only caches in memory it gives back
-    used = _number(_CGROUP / "memory.current") - _number(_CGROUP / "memory.stat", "inactive_file")
-    if math.isfinite(used):
-        free = min(free, _number(_CGROUP / "memory.max") - used)
+    free = system_memory()
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         free = min(free, limit - _number(_STATUS, "VmSize:") * 1024)
     return free
+
+
+def system_memory() -> float:
+    """Bytes that machine and container still allow; infinite where nobody says."""
+    return min(_number(_MEMINFO, "MemAvailable:") * 1024, *_allowed_by_groups())
 
 
 def used_memory() -> float:
@@ -106,10 +112,33 @@ def require_disk(needed: float, target: Path, what: str) -> None:
         )
 
 
+def _allowed_by_groups() -> list[float]:
+    """Bytes that each control group of this process still allows, and each that it lies in, as batch systems make them.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html; in containers only the root may be seen.
+    """
+    free = [math.inf]
+    for line in _lines(_GROUPS):
+        _, controllers, place = line.split(":", 2)
+        old = "memory" in controllers.split(",")
+        root, (limit, usage, cached) = (_CGROUP / "memory", _VERSION_1) if old else (_CGROUP, _VERSION_2)
+        for group in accumulate(place.split("/"), Path.joinpath, initial=root):
+            used = _number(group / usage) - _number(group / "memory.stat", cached)
+            if math.isfinite(used):
+                free.append(_number(group / limit) - used)
+    return free
+
+
 def _number(path: Path, key: str = "") -> float:
     """Number in a file of the kernel, after `key` where it has several; infinite if there is none."""
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        return next(float(line.removeprefix(key).split()[0]) for line in lines if line.startswith(key))
-    except (OSError, ValueError, StopIteration):
+        return next(float(line.removeprefix(key).split()[0]) for line in _lines(path) if line.startswith(key))
+    except (ValueError, StopIteration):
         return math.inf
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -88,18 +88,22 @@ def write(group: Group, record: Any) -> None:
 
 
 def read(group: Group, kind: Any, path: Path) -> Any:
-    """The record of class `kind` that `write` wrote; ParseError where it is damaged or of another version."""
+    """The record of class `kind` that `write` wrote; ParseError where it is damaged or of another version.
+
+    A field with a default may be missing: it came later than the file.
+    """
     if kind is Atoms:
         return typing.cast(_AtomsRecord, read(group, _AtomsRecord, path)).atoms()
     plain = json.loads(read_text(group, "fields", path))
     values: dict[str, Any] = {}
+    may_lack = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
     for name, hint in _hints(kind).items():
         if name in plain:
             values[name] = _tuples(plain[name])
-        elif name not in group:
-            raise ParseError(path, f"{group.name} lacks {name}; it was written by another version, run the step again")
-        else:
+        elif name in group:
             values[name] = _read_member(hdf5.child(group, name, path), hint, path)
+        elif name not in may_lack:
+            raise ParseError(path, f"{group.name} lacks {name}; it was written by another version, run the step again")
     return kind(**values)
 
 

@@ -100,7 +100,6 @@ def _tomography(project: Path) -> Tomography:
         volume=_load(project, group, "volume", Volume),
         reconstruction=_load(project, "reconstruct", "result", Reconstruction) if group == "reconstruct" else None,
         conventions=_load(project, "reconstruct", "conventions", ConventionCheck),
-        candidates=_load(project, "trace", "atoms", Atoms),
         trace=_load(project, "trace", "result", Trace),
         classified=_load(project, "classify", "atoms", Atoms),
         classification=_load(project, "classify", "result", Classification),

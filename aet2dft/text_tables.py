@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,22 @@ from aet2dft.errors import InputError, ParseError
 
 _LONGEST = 1 << 28
 """Bytes; a longer text is no table of this kind."""
-_COMMENT = re.compile("[#%]")
-_MARKS = ";\t,"
-_BLANK = f" {_MARKS}"
+_LONGEST_HEAD = 1 << 12
+"""Characters of the line with the names that are looked at."""
+MARKS = ";\t,"
+"""What stands between columns, where it is not blanks."""
+_BLANK = f" {MARKS}"
+_COMMENT = re.compile(rf"(?:^|(?<=[{_BLANK}]))[#%].*")
+"""Not after a letter or a digit, as in ``a#1.tif`` and ``80%``."""
+_AFTER_NAMES = re.compile(rf"\s[#%][^{MARKS}]*$")
+"""A comment after the last name; before another name, ``#`` and ``%`` are part of one, as in ``Frame #,Tilt``."""
+_NAME = re.compile(r'"[^"]*"|(?:[^\s\[(]|\s*[\[(][^\])]*[\])])+')
+"""A name between blanks, with its unit in brackets."""
 _ANY = r"[\s,;]+"
 """Between the words of a row."""
 _NOT_COMMA = r"[\s;]+"
 """The same where commas are decimal ones."""
-_GERMAN = re.compile(r"[+-]?\d+(,\d+)?")
+_GERMAN = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
 """A number that may have a decimal comma."""
 
 
@@ -36,10 +46,10 @@ class TextTable:
     """Line of the file of each row, from 1."""
     notes: tuple[str, ...]
     """What was inferred."""
-    comment: tuple[str, ...] = ()
-    """Words of a comment in the line before the first row, if there are as many as columns: perhaps their names."""
+    above: tuple[str, ...] = ()
+    """Comments before the first row, and a line there that is taken for a title: perhaps they name the columns."""
     by_blanks: bool = False
-    """Whether only blanks stand between the names, or the words of the comment: they may be a title."""
+    """Whether only blanks stand between the names: they may be a title."""
 
     def numbers(self, columns: list[int], path: Path) -> NDArray[np.float64]:
         """Values (n, len(columns)) of some columns.
@@ -65,8 +75,8 @@ def read_table(path: Path, longest: int = _LONGEST) -> TextTable:
     Parameters
     ----------
     path : Path
-        Columns between blanks, tabs, commas or semicolons, perhaps under a line with their names; what follows ``#`` or
-        ``%`` is a comment.
+        Columns between blanks, tabs, commas or semicolons, perhaps under a line with their names; ``#`` and ``%`` begin
+        a comment at the start of a line and after the last column.
     longest : int, optional
         Bytes up to which the file is read.
 
@@ -81,40 +91,54 @@ def read_table(path: Path, longest: int = _LONGEST) -> TextTable:
     -----
     Commas are decimal ones where semicolons or blanks stand between the columns, or where a column would else be cut.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a table of text")
-    if path.stat().st_size > longest:
-        raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is too long for such a table; give another")
-    texts = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    found = [(k, _COMMENT.split(text)[0].strip(_BLANK)) for k, text in enumerate(texts, start=1)]
+    texts = _text(path, longest).splitlines()
+    found = [(k, _COMMENT.sub("", text).strip(_BLANK)) for k, text in enumerate(texts, start=1)]
     found = [(k, text) for k, text in found if text]
-    head = found.pop(0)[1] if found and not all(map(_is_number, _words(found[0][1], _ANY))) else ""
+    head = ""
+    if found and not all(map(_is_number, _words(found[0][1], _ANY))):
+        head = texts[found.pop(0)[0] - 1][:_LONGEST_HEAD].strip(" ")
     if not found:
         raise InputError(f"{path}: holds no numbers; give one line per row")
-    names = _names(head)
-    german = _has_decimal_commas([text for _, text in found], len(names), path)
-    between = _NOT_COMMA if german else _ANY
-    rows = [tuple(word.replace(",", ".") if german else word for word in _words(text, between)) for _, text in found]
-    lines = tuple(line for line, _ in found)
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(rows[0]):
-            raise ParseError(path, f"{len(row)} columns after rows of {len(rows[0])}; mend the line", line=line)
-    notes = (f"decimal commas of {path.name} read as points",) if german else ()
+    named = _AFTER_NAMES.sub("", head)
+    german = _has_decimal_commas([text for _, text in found], len(_split(named)), path)
+    rows, lines = _rows(found, german, path)
     width = len(rows[0])
-    if len(names) == width or not names:
-        above = texts[lines[0] - 2].strip() if lines[0] > 1 and not names else ""
-        comment = _names(above[1:].strip()) if _COMMENT.match(above) else ()
-        comment = comment if len(comment) == width else ()
-        blanks = not any(mark in (head or above) for mark in _MARKS)
-        return TextTable(
-            names=names, rows=tuple(rows), lines=lines, notes=notes, comment=comment, by_blanks=blanks and width > 1
-        )
-    if width > 1 and any(mark in head for mark in _MARKS):
-        listed = ", ".join(names)
-        raise ParseError(path, f"{len(names)} names ({listed}) stand above {width} columns; give one name for each")
-    # words without separators are a name with blanks, or a title
-    names, title = ((head,), ()) if width == 1 else ((), (f"{head[:40]!r} of {path.name} taken for a title",))
-    return TextTable(names=names, rows=tuple(rows), lines=lines, notes=notes + title)
+    names = column_names(named, width)
+    separated = any(mark in head for mark in MARKS)
+    if head and len(names) != width:
+        if width > 1 and separated:
+            listed = ", ".join(names)
+            raise ParseError(path, f"{len(names)} names ({listed}) stand above {width} columns; give one name for each")
+        # words without separators are a name with blanks, or a title
+        names = (named.strip(_BLANK),) if width == 1 else ()
+    titles = [head] if head and not names else []
+    notes = [f"decimal commas of {path.name} read as points"] if german else []
+    notes += [f"{title[:40]!r} of {path.name} taken for a title" for title in titles]
+    above = [text.strip() for text in texts[: lines[0] - 1]]
+    comments = [text.lstrip("#% ")[:_LONGEST_HEAD] for text in above if _COMMENT.match(text)]
+    return TextTable(
+        names=names,
+        rows=rows,
+        lines=lines,
+        notes=tuple(notes),
+        above=(*comments, *titles),
+        by_blanks=width > 1 and not separated,
+    )
+
+
+def column_names(line: str, width: int) -> tuple[str, ...]:
+    """Names in a line, which may hold blanks where something else stands between them.
+
+    Parameters
+    ----------
+    line : str
+        Without comments.
+    width : int
+        Number of columns: where as many names as that need it, what stands before the first separator is an empty name.
+    """
+    names = _split(line.strip(_BLANK))
+    padded = _split(line.strip(" "))
+    return padded if len(names) != width == len(padded) else names
 
 
 def counts(values: ArrayLike) -> bool:
@@ -123,14 +147,39 @@ def counts(values: ArrayLike) -> bool:
     return len(column) > 2 and column[0] in (0, 1) and bool((np.diff(column) == 1).all())
 
 
+def _text(path: Path, longest: int) -> str:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a table of text")
+    if path.stat().st_size > longest:
+        raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is too long for such a table; give another")
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return data.decode(encoding, errors="replace")
+
+
+def _rows(
+    found: list[tuple[int, str]], german: bool, path: Path
+) -> tuple[tuple[tuple[str, ...], ...], tuple[int, ...]]:
+    """Words of the rows, and their lines."""
+    between = _NOT_COMMA if german else _ANY
+    rows = tuple(
+        tuple(word.replace(",", ".") if german else word for word in _words(text, between)) for _, text in found
+    )
+    lines = tuple(line for line, _ in found)
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != len(rows[0]):
+            raise ParseError(path, f"{len(row)} columns after rows of {len(rows[0])}; mend the line", line=line)
+    return rows, lines
+
+
 def _words(text: str, between: str) -> list[str]:
     return [word.strip("\"'") for word in re.split(between, text)]
 
 
-def _names(head: str) -> tuple[str, ...]:
-    """Names of the columns, which may hold blanks where something else stands between them."""
-    mark = next((mark for mark in _MARKS if mark in head), None)
-    return tuple(word.strip().strip("\"'").strip() for word in head.split(mark)) if head else ()
+def _split(line: str) -> tuple[str, ...]:
+    mark = next((mark for mark in MARKS if mark in line), None)
+    words = next(csv.reader([line], delimiter=mark, skipinitialspace=True)) if mark else _NAME.findall(line)
+    return tuple(word.strip().strip("\"'").strip() for word in words)
 
 
 def _is_number(word: str) -> bool:

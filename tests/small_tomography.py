@@ -43,9 +43,18 @@ def truth() -> Atoms:
     return Atoms(piece.symbols, positions=piece.positions - piece.positions.mean(axis=0))
 
 
-@cache
 def small_tomography() -> Tomography:
-    """All results of one small run."""
+    """All results of one small run, less its candidates."""
+    return _small_run()[0]
+
+
+def small_candidates() -> Atoms:
+    """What `trace` found in the same run."""
+    return _small_run()[1]
+
+
+@cache
+def _small_run() -> tuple[Tomography, Atoms]:
     model = truth()
     noise = Noise(counts=200, read_noise=1)
     series = simulate(model, TILTS, shape=(48, 48), pixel_size=PIXEL, noise=noise, seed=3)
@@ -55,11 +64,10 @@ def small_tomography() -> Tomography:
     classified, classification = classify(candidates, volume, ClassifySettings(species=("Fe", "Pt")))
     refined, refinement = refine(classified, series, RefineSettings(rounds=0, iterations=2))
     found, verification = verify(refined, truth=model, series=series)
-    return Tomography(
+    seen = Tomography(
         series=series,
         volume=volume,
         reconstruction=reconstruction,
-        candidates=candidates,
         trace=traced,
         classified=classified,
         classification=classification,
@@ -68,6 +76,7 @@ def small_tomography() -> Tomography:
         found=found,
         verification=verification,
     )
+    return seen, candidates
 
 
 def save_project(path: Path, *, last: str) -> Path:
@@ -75,7 +84,7 @@ def save_project(path: Path, *, last: str) -> Path:
     t = small_tomography()
     records = {
         "reconstruct": {"series": t.series, "volume": t.volume, "result": t.reconstruction},
-        "trace": {"atoms": t.candidates, "result": t.trace},
+        "trace": {"atoms": small_candidates(), "result": t.trace},
         "classify": {"atoms": t.classified, "result": t.classification},
         "refine": {"atoms": t.refined, "result": t.refinement},
         "verify": {"atoms": t.found, "result": t.verification},

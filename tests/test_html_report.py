@@ -215,6 +215,20 @@ def test_gates_tell_good_from_poor_with_their_reasons(everything):
     assert next(gate for gate in gates(None, noisy, None, None) if gate.name == "strain").level == "poor"
 
 
+def test_a_cell_is_judged_by_the_edges_that_l10_leaves_alike(everything):
+    order = everything["order"]
+    grains, fit = order.chemical.grains, order.lattices[0]
+    fit = replace(fit, cell=fit.cell * np.array([[1.0], [1.0], [0.96]]))
+    found = []
+    for variant in (1, 12, 9):  # L1₂, and L1₀ along x and z
+        labels = replace(grains, variant=np.full(len(grains), variant), lattice=np.full(len(grains), fit.lattice))
+        of_one = replace(order, lattices=(fit,), chemical=replace(order.chemical, grains=labels))
+        found.append(next(gate for gate in gates(None, of_one, None, None) if gate.name == "cell"))
+    assert [gate.level for gate in found] == ["poor", "poor", "good"]
+    x, y, z = order.lattices[0].lengths
+    assert found[2].reason.endswith(f"; c/a = {0.96 * z / (0.5 * (x + y)):.3f}")
+
+
 def test_view_places_atoms_and_colors_as_the_model_does(everything):
     atoms = everything["atoms"]
     data = viewer_data(atoms, everything["order"], everything["runs"])

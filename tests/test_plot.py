@@ -205,6 +205,23 @@ def test_regression_finds_the_slope_that_was_put_in():
     assert ax.get_ylabel() == "E[100] − E[001] (meV/atom)"
 
 
+def test_the_mae_of_any_two_edges_of_the_cube_is_drawn_against_the_order_along_them():
+    """Truth: MAE in proportion to the order along its own axes; that along the others is random."""
+    runs = synthetic_runs((3, 2, 2))
+    order = np.random.default_rng(0).uniform(0, 1, (12, 3))
+    volumes = replace(runs.volumes, order=order, mae=SLOPE * (order[:, 1] - order[:, 0]))
+    across = replace(runs, axes=("100", "010"), mae_axes=("100", "010"), volumes=volumes)
+    ax = plot.plot_anisotropy(across)
+    assert f"slope {SLOPE:.2f} ± 0.00 meV/atom, r = 1.00" in texts(ax)
+    assert ax.get_xlabel() == "difference of L1$_0$ order |η$_y$| − |η$_x$|"
+    assert replace(across, mae_axes=("010", "100")).order_difference == pytest.approx(-across.order_difference)
+    # of other axes there is no order; of these neither, where a project from before kept the one difference alone
+    for other in (replace(across, mae_axes=("110", "001")), replace(across, volumes=replace(volumes, order=None))):
+        assert "no volume" in texts(plot.plot_anisotropy(other))
+        assert "mae" not in {p.name for p in results_section(other, None, None, ()).pictures}
+    assert replace(runs, volumes=replace(runs.volumes, order=None)).order_difference is runs.volumes.order_difference
+
+
 def test_two_volumes_get_no_line():
     ax = plot.plot_anisotropy(synthetic_runs((1, 1, 2)), sigma=0.05)
     assert "slope" not in texts(ax)

@@ -164,6 +164,16 @@ def test_images_are_ordered_by_their_r_factor_and_bad_ones_flagged():
     assert "above" not in legend(explained)
 
 
+def test_an_image_without_the_atoms_is_marked_and_neither_the_worst_nor_part_of_the_curves():
+    r_factor = np.where(np.arange(len(TILTS)) == 5, np.nan, 0.1 + 1e-3 * np.arange(len(TILTS)))
+    assert typical_images(r_factor).tolist() == [0, 7, len(TILTS) - 1]
+    ax = plot.plot_r_factors(TILTS, r_factor, noise=np.where(np.isnan(r_factor), 0.9, 0.09))
+    assert line(ax, "does not show the atoms")[0].tolist() == [TILTS[5]]
+    assert len(line(ax, "image")[0]) == len(TILTS) - 1
+    assert_allclose(line(ax, "noise alone")[1], 0.09)
+    assert "above" not in legend(ax)
+
+
 def test_intensities_are_counted_by_class_with_the_boundaries_between():
     t = small_tomography()
     record, atoms = t.classification, t.classified

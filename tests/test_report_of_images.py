@@ -13,7 +13,7 @@ import pytest
 from ase import Atoms
 from numpy.testing import assert_allclose
 from small_particle import small_order
-from small_tomography import CORRECTIONS, STEPS, save_project, small_tomography, truth
+from small_tomography import CORRECTIONS, STEPS, save_project, small_candidates, small_tomography, truth
 
 from aet2dft import store
 from aet2dft.cli.recon_summaries import verify_lines
@@ -24,13 +24,16 @@ from aet2dft.html_report.atom_sections import (
     trace_section,
 )
 from aet2dft.html_report.image_gates import image_gates, unexplained
+from aet2dft.html_report.image_methods import image_methods
 from aet2dft.html_report.methods import methods
 from aet2dft.html_report.summary import sentence, tiles
-from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
+from aet2dft.html_report.tomography import NO_IMAGES, Fit, Tomography, last_fit
 from aet2dft.html_report.viewer import viewer_data
 from aet2dft.plot.tilt_images import typical_images
 from aet2dft.recon.atoms.edits import edit
+from aet2dft.recon.images import noise
 from aet2dft.recon.images.conventions import ConventionCheck
+from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.verification.round_trip import model_images, verify
 from aet2dft.recon.verification.scattering import ImageComparison
 from aet2dft.reporting import report
@@ -59,8 +62,9 @@ def gate(tomography, atoms=None):
     ["reconstruct", pytest.param("trace", marks=pytest.mark.slow), "classify",
      pytest.param("refine", marks=pytest.mark.slow), "verify"],
 )  # fmt: skip
-def test_a_project_that_stops_after_any_step_has_the_sections_of_the_steps_before(tmp_path, last):
-    project = save_project(tmp_path / "run.h5", last=last)
+def test_a_project_that_stops_after_any_step_has_the_sections_of_the_steps_before(tmp_path, last, monkeypatch):
+    project, looked_at, moments = save_project(tmp_path / "run.h5", last=last), [], noise._moments
+    monkeypatch.setattr(noise, "_moments", lambda *of, **said: looked_at.append(1) or moments(*of, **said))
     text = report(project, tmp_path / "r.html").read_text(encoding="utf-8")
     ran = STEPS[: STEPS.index(last) + 1]
     sections = re.findall(r'<section id="(\w+)">', text)
@@ -69,6 +73,7 @@ def test_a_project_that_stops_after_any_step_has_the_sections_of_the_steps_befor
     assert ("view" in sections) == (last != "reconstruct")
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
+    assert len(looked_at) == small_tomography().series.n_images  # noise takes time, and is found once
     if last == "verify":
         says_the_numbers_of_the_records(text)
 
@@ -86,7 +91,7 @@ def says_the_numbers_of_the_records(text):
 
 def test_steps_that_ran_the_other_way_round_are_shown_as_they_ran(tmp_path):
     t, project, base = small_tomography(), tmp_path / "run.h5", {"settings": {}, "inputs": [], "warnings": []}
-    store.save(project, "trace", {"atoms": t.candidates, "result": t.trace}, base | {"with_volume": False})
+    store.save(project, "trace", {"atoms": small_candidates(), "result": t.trace}, base | {"with_volume": False})
     store.save(project, "refine", {"atoms": t.refined, "result": t.refinement}, base | {"from": "trace"})
     records = {"atoms": t.classified, "result": t.classification}
     store.save(project, "classify", records, base | {"from": "refine"}, keep=("refine",))
@@ -103,7 +108,7 @@ def test_steps_that_ran_the_other_way_round_are_shown_as_they_ran(tmp_path):
 def test_a_foreign_volume_shows_its_slices_where_it_was_traced(tmp_path):
     t, project = small_tomography(), tmp_path / "run.h5"
     provenance = {"settings": {}, "inputs": [], "warnings": [], "with_volume": True}
-    store.save(project, "trace", {"atoms": t.candidates, "result": t.trace, "volume": t.volume}, provenance)
+    store.save(project, "trace", {"atoms": small_candidates(), "result": t.trace, "volume": t.volume}, provenance)
     text = report(project, tmp_path / "r.html").read_text(encoding="utf-8")
     assert figures(text) == {"slices"}
     assert "of unknown species" in text
@@ -137,6 +142,22 @@ def test_gates_judge_an_r_factor_by_what_noise_alone_gives():
     assert last_fit(NO_IMAGES) is None
 
 
+@pytest.mark.parametrize(
+    ("noise", "r_factor", "level", "words"),
+    [
+        (0.94, 0.95, "good", "which leaves 0.137 unexplained"),
+        (0.98, 0.97, "fair", "says nothing at this noise: an empty model would leave no more than 0.199"),
+        (0.98, 1.20, "poor", "which leaves 0.693 unexplained"),
+    ],
+)
+def test_an_r_factor_that_an_empty_model_would_have_too_says_nothing(noise, r_factor, level, words, monkeypatch):
+    fit = Fit(model="atoms", r_factor=r_factor, r_free=r_factor, noise=np.full(2, noise))
+    monkeypatch.setattr("aet2dft.html_report.image_gates.last_fit", lambda tomography: fit)
+    lights = image_gates(NO_IMAGES, None)
+    assert [light.level for light in lights] == [level, level]
+    assert all(light.reason.endswith(words) for light in lights)
+
+
 def test_what_is_found_in_simulated_images_of_the_model_is_not_said_to_be_the_truth():
     t = small_tomography()
     own = replace(t, verification=replace(t.verification, method="linear"))
@@ -158,10 +179,39 @@ def test_a_light_names_matter_beside_the_images(monkeypatch):
 
 def test_the_limit_of_bad_images_is_said_with_its_reason():
     t = small_tomography()
-    for level, limit in ((0.1, "0.15, 1.5 times the median"), (0.01, "0.05, up to which an image fits well")):
-        fitted = replace(t.refinement, r_factor_per_image=np.full(t.series.n_images, level))
+    noisy = "1.4, 1.5 times the median; says nothing at this noise: an image of something else has about 1"
+    for r_factor, level, limit in (
+        (0.1, "good", "0.15, 1.5 times the median"),
+        (0.01, "good", "0.05, up to which an image fits well"),
+        (0.9, "fair", noisy),
+    ):
+        fitted = replace(t.refinement, r_factor_per_image=np.full(t.series.n_images, r_factor))
         light = next(g for g in image_gates(replace(t, refinement=fitted), None) if g.name == "images")
+        assert light.level == level
         assert light.reason == f"0 of {t.series.n_images} have an R factor above {limit}"
+
+
+def test_an_image_without_the_atoms_is_named_and_has_no_part_in_what_noise_gives():
+    t = small_tomography()
+    n, r_factor = t.series.n_images, t.refinement.r_factor_per_image.copy()
+    r_factor[3] = np.nan
+    images = np.where(
+        np.arange(n)[:, None, None] == 3, np.random.default_rng(0).normal(size=(48, 48)), t.series.projections
+    )
+    spoiled = replace(
+        t, series=replace(t.series, projections=images.astype(np.float32)),
+        refinement=replace(t.refinement, r_factor_per_image=r_factor),
+    )  # fmt: skip
+    others = np.delete(np.arange(n), 3)
+    alone = noise_r_factor(t.series.projections[others], t.refinement.background[others])
+    assert_allclose(last_fit(spoiled).noise, alone, rtol=1e-6)
+    light = next(g for g in image_gates(spoiled, None) if g.name == "images")
+    assert light.level == "fair"
+    assert light.reason.startswith(f"0 of {n - 1} have an R factor")
+    methods = " ".join(image_methods(spoiled, {}))
+    assert all("1 image does not show the atoms: 3" in text for text in (light.reason, methods))
+    assert f"{n} images from" in sentence(None, None, None, None, spoiled)
+    assert f", {n - 1} of which the atoms explain" in sentence(None, None, None, None, spoiled)
 
 
 def test_gates_tell_bad_images_missed_atoms_and_short_bonds():

@@ -141,6 +141,15 @@ def test_a_missing_wedge_is_spoken_of_only_where_one_is():
     assert "missing wedge" not in slices_picture(t.volume, None, wedge=False).caption
 
 
+def test_classes_that_the_elements_decided_are_not_said_to_be_those_of_the_criterion():
+    t, chosen = small_tomography(), "2 classes were taken (non-atoms, Pt): species lie apart."
+    assert "with the number of populations from the information criterion [Schwarz 1978]; " in paragraph(t)
+    result = replace(t.classification, choice=chosen, information={"1": 9.0, "2": -3.0, "3": -5.0})
+    text = paragraph(replace(t, classification=result))
+    assert f"out; 3 populations have the lowest information criterion [Schwarz 1978]. {chosen} In all, " in text
+    assert "number of populations from" not in text
+
+
 def test_confidence_where_no_candidate_was_rejected_holds_if_all_are_atoms():
     t = small_tomography()
     for n_rejected in (0, 3):

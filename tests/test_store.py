@@ -31,6 +31,13 @@ class Inner:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Later:
+    values: np.ndarray
+    words: np.ndarray
+    more: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     number: float
     name: str
@@ -188,6 +195,11 @@ def test_a_record_of_another_version_is_refused(tmp_path):
     store.save(tmp_path / "run.h5", "order", {"it": Inner(values=np.ones(2), words=np.array(["a"]))}, {})
     with pytest.raises(ParseError, match=r"lacks number.*again"):
         store.load(tmp_path / "run.h5", "order", "it", Record)
+
+
+def test_a_field_that_came_later_has_its_default(tmp_path):
+    store.save(tmp_path / "run.h5", "order", {"it": Inner(values=np.ones(2), words=np.array(["a"]))}, {})
+    assert store.load(tmp_path / "run.h5", "order", "it", Later).more is None
 
 
 @given(data=st.data())

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from aet2dft import store
@@ -17,9 +18,13 @@ from aet2dft.cli.framework import Step
 from aet2dft.config import ReadSettings, Settings
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.errors import InputError, UsageError
+from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.store import last_step as last_step
 from aet2dft.store import load_atoms as load_atoms
 from aet2dft.structure.readers import load_structures, read
+
+_SAME_PLACE = 1e-6
+"""Å: farthest that an atom lies from itself after it was written to a text and read again."""
 
 
 def is_project(source: Path, other: str) -> bool:
@@ -68,6 +73,31 @@ def read_foreign(step: Step, source: Path, types: Path | None = None) -> Atoms:
     step.inputs += [path for path in (source, types) if path is not None]
     step.warn(*atoms.info["notes"])
     return atoms
+
+
+def refuse_other_atoms(step: Step, project: Path, atoms: Atoms) -> None:
+    """Refuse to put what was found of other atoms into a project that holds its own: a page would mix them."""
+    have = set(store.groups(project)) - {step.verb} if store.is_project(project) else set()
+    if have.isdisjoint(store.WITH_ATOMS):
+        return
+    holder = "order" if "order" in have else last_step(project)
+    own = store.load(project, holder, "atoms", Atoms)
+    moved = np.inf if len(atoms) != len(own) else np.abs(atoms.positions - own.positions).max(initial=0.0)
+    if moved > _SAME_PLACE or (atoms.numbers != own.numbers).any():
+        raise InputError(f"{project}: holds other atoms, those of `{holder}`; give another project with -o")
+
+
+def refuse_other_images(step: Step, project: Path, series: TiltSeries) -> None:
+    """Refuse to put images beside those that another step left in a project: a page would pair them wrongly."""
+    other = "refine" if step.verb == "reconstruct" else "reconstruct"
+    if not store.is_project(project) or "series" not in store.names(project, other):
+        return
+    if step.verb == "reconstruct" and step.verb in store.groups(project):
+        return  # all that was made of its images goes with it
+    there = store.load(project, other, "series", TiltSeries)
+    names = ("projections", "rotations", "pixel_size")
+    if not all(np.array_equal(getattr(series, name), getattr(there, name)) for name in names):
+        raise InputError(f"{project}: holds other images, those of `{other}`; give another project with -o")
 
 
 def model_for_inputs(step: Step, source: Path, types: Path | None) -> tuple[list[Atoms], dict[str, Any]]:

@@ -266,9 +266,11 @@ def verify_lines(atoms: Atoms, result: Verification) -> list[str]:
     ]
     if result.images is not None:
         images = result.images
+        shown = np.isfinite(images.r_factor)
+        columns = (images.r_factor, images.r_factor_linear, images.correlation, images.correlation_linear)
+        scattered, linear, alike, alike_linear = (float(values[shown].mean()) for values in columns)
         lines.append(
-            f"{len(images.images)} images, source {images.source_size:.2f} Å: R factor {images.r_factor.mean():.3f} "
-            f"with multiple scattering, {images.r_factor_linear.mean():.3f} linear; correlation "
-            f"{images.correlation.mean():.4f} and {images.correlation_linear.mean():.4f}"
+            f"{shown.sum()} images, source {images.source_size:.2f} Å: R factor {scattered:.3f} with multiple "
+            f"scattering, {linear:.3f} linear; correlation {alike:.4f} and {alike_linear:.4f}"
         )
     return lines if np.isnan(result.r_factor) else [*lines, f"R factor of the images {format_r(result.r_factor)}"]

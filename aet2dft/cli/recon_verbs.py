@@ -23,7 +23,7 @@ Model = Annotated[Path, typer.Argument(help="Project (run.h5) or a file of atoms
 @verb(extends=True)
 def reconstruct(step: Step, source: Images) -> Outcome:
     """Volume from aligned images and their tilt angles, with R factors of fitted and left-out images."""
-    from aet2dft.cli.projects import foretell
+    from aet2dft.cli.projects import foretell, refuse_other_images
     from aet2dft.cli.recon_projects import checkpoint_of, is_to_check, results, series_and_project, support_of
     from aet2dft.cli.recon_summaries import plan_keys, plan_lines, reconstruct_keys, reconstruct_lines
     from aet2dft.memory import require_disk
@@ -35,6 +35,7 @@ def reconstruct(step: Step, source: Images) -> Outcome:
     from aet2dft.recon.volumes.reconstruction import Reconstruction, carry_out
 
     series, project = series_and_project(step, source)
+    refuse_other_images(step, project, series)
     support, model = support_of(step, series)
 
     def planned() -> Plan:
@@ -130,7 +131,7 @@ def refine(step: Step, source: Model) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import foretell
+    from aet2dft.cli.projects import foretell, refuse_other_images
     from aet2dft.cli.recon_projects import atoms_and_series, min_distance_of, results
     from aet2dft.cli.recon_summaries import refine_keys, refine_lines, workload_keys, workload_line
     from aet2dft.recon.atoms.concerns import beyond_images
@@ -140,6 +141,8 @@ def refine(step: Step, source: Model) -> Outcome:
     atoms, series, before, with_series = atoms_and_series(step, source)
     with_series |= not step.in_place
     project, model = step.output or source, f"{digest(atoms)} {series.digest}"
+    if with_series:
+        refuse_other_images(step, project, series)
     if step.dry_run:
         foretell(step, project, model)
         what = f"{len(atoms):,} atoms of `{before or source.name}` against {series.n_images} images"
@@ -206,13 +209,15 @@ def verify(step: Step, source: Model) -> Outcome:
     from ase import Atoms
 
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import foretell
+    from aet2dft.cli.projects import foretell, refuse_other_atoms
     from aet2dft.cli.recon_projects import results, to_verify, verification_plan
     from aet2dft.cli.recon_summaries import verify_keys, verify_lines
     from aet2dft.recon.verification.round_trip import Verification
     from aet2dft.recon.verification.round_trip import verify as test
 
     case, project = to_verify(step, source)
+    if project is not None:
+        refuse_other_atoms(step, project, case["atoms"])
     model = " ".join(digest(case[name]) for name in ("atoms", "truth") if case[name] is not None)
     if step.dry_run:
         if project is not None:

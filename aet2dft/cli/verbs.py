@@ -46,12 +46,13 @@ def order(step: Step, source: Source, types: Types = None) -> Outcome:
 
     from aet2dft import store
     from aet2dft.atoms import digest
-    from aet2dft.cli.projects import atoms_and_project, foretell, group_to_write, save
+    from aet2dft.cli.projects import atoms_and_project, foretell, group_to_write, refuse_other_atoms, save
     from aet2dft.cli.summaries import order_forecast, order_keys, order_lines
     from aet2dft.structure.chemical_order import Order
     from aet2dft.structure.chemical_order import order as analyze
 
     atoms, project = atoms_and_project(step, source, types)
+    refuse_other_atoms(step, project, atoms)
     model = digest(atoms)
     if step.dry_run:
         foretell(step, project, model)
@@ -175,6 +176,7 @@ def compare(
         load_atoms,
         load_runs,
         read_foreign,
+        refuse_other_atoms,
         refuse_reading_atoms,
         save,
     )
@@ -195,6 +197,8 @@ def compare(
         other = digest(there)
         atoms, result = measure(measured, there, step.settings)
     project = step.output or (source if in_project else None)
+    if project is not None:
+        refuse_other_atoms(step, project, measured)
     model = f"{digest(measured)} {other}"
     if project is not None and step.dry_run:
         foretell(step, project, model)

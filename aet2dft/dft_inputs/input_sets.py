@@ -207,7 +207,8 @@ def _geometry(cut: CutVolume) -> dict[str, Any]:
         "offset": cut.offset.tolist(),
         "n_vacancies": cut.n_vacancies,
         "shortest_bond": _number(cut.shortest_bond),
-        "order_difference": _number(cut.order_difference),
+        "order": [_number(x) for x in cut.order],
+        "order_difference": _number(cut.order[2] - cut.order[0]),
         "strain": [_number(x) for x in cut.strain],
     }
 
@@ -277,7 +278,8 @@ def _structures(models: list[Atoms], settings: InputsSettings, writer: Writer) -
         cell = _prepared(atoms, name)
         bond, reason = _too_short(cell, settings.min_bond)
         row: dict[str, Any] = {"id": name, "status": "written", "reason": reason, "same_as": None, "same_sites": None}
-        row |= {"n_vacancies": 0, "center": [0.0] * 3, "shortest_bond": _number(bond), "order_difference": None}
+        row |= {"n_vacancies": 0, "center": [0.0] * 3, "shortest_bond": _number(bond)}
+        row |= {"order": [None] * 3, "order_difference": None}
         key = digest(cell) + str(np.asarray(cell.arrays.get("initial_magmoms", ())).tolist())
         if reason:
             row["status"] = "rejected"

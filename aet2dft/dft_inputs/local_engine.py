@@ -17,12 +17,11 @@ from typing import Any, Self
 from aet2dft.dft_inputs.job_lock import FolderLock
 from aet2dft.dft_inputs.job_worker import JobOutcome, run_job, start_worker
 from aet2dft.errors import ResourceError
+from aet2dft.memory import system_memory
 
 MB_PER_ATOM = 22.0
 """Memory of one serial job: 708 MB were measured for 32 atoms at 30 Ry and one k-point, 114 MB for 2 atoms with 18."""
 _LEAST_MB = 100.0
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 class LocalEngine:
@@ -110,18 +109,4 @@ def job_memory_mb(n_atoms: int) -> float:
 
 def free_memory_mb() -> float:
     """Memory that this machine or container can still give, MB; infinite where the system does not say."""
-    free = _number(_MEMINFO, "MemAvailable:") * 1024
-    # what a container only caches in memory it gives back
-    used = _number(_CGROUP / "memory.current") - _number(_CGROUP / "memory.stat", "inactive_file")
-    if math.isfinite(used):
-        free = min(free, _number(_CGROUP / "memory.max") - used)
-    return free / 1e6
-
-
-def _number(path: Path, key: str = "") -> float:
-    """Number in a file of the kernel, after `key` where it has several; infinite if there is none."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        return next(float(line.removeprefix(key).split()[0]) for line in lines if line.startswith(key))
-    except (OSError, ValueError, StopIteration):
-        return math.inf
+    return system_memory() / 1e6

@@ -183,6 +183,7 @@ def _volume_row(volume: Mapping[str, Any], axes: tuple[str, ...], runs: Mapping[
         "center": volume["center"],
         "n_atoms": len(symbols),
         "composition": "".join(f"{s}{symbols.count(s)}" for s in sorted(set(symbols))),
+        "order": [_or_nan(x) for x in volume.get("order", [None] * 3)],  # folders from before lack it
         "order_difference": _or_nan(volume["order_difference"]),
         "energies": [np.nan] * len(axes),
         "mae": np.nan,

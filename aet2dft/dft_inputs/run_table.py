@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+CUBE_EDGES = ("100", "010", "001")
+"""Axes of which the L1₀ order is known."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobTable:
@@ -70,6 +73,8 @@ class VolumeTable:
     """(n, 3, 3), meV/atom: anisotropy tensor; NaN with fewer than six axes."""
     moment: NDArray[np.float64]
     """μB: length of the total moment."""
+    order: NDArray[np.float64] | None = None
+    """(n, 3): L1₀ order abs(eta) along [100], [010] and [001]; None in projects from before it was kept."""
 
     @property
     def is_own(self) -> NDArray[np.bool_]:
@@ -149,3 +154,16 @@ class RunTable:
     """Whether results came with the package instead of being computed on this machine."""
     warnings: tuple[str, ...]
     """What the reader should know."""
+
+    @property
+    def order_difference(self) -> NDArray[np.float64]:
+        """(n,): L1₀ order along the second axis of the MAE minus that along the first, as the MAE is positive.
+
+        NaN unless both are edges of the cube; where the orders were not kept, unless they are [100] and [001].
+        """
+        if self.mae_axes == ("100", "001"):
+            return self.volumes.order_difference
+        if self.volumes.order is None or self.mae_axes is None or not set(self.mae_axes) <= set(CUBE_EDGES):
+            return np.full(len(self.volumes.mae), np.nan)
+        first, second = (CUBE_EDGES.index(axis) for axis in self.mae_axes)
+        return np.asarray(self.volumes.order[:, second] - self.volumes.order[:, first])

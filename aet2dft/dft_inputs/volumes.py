@@ -44,8 +44,8 @@ class CutVolume:
     """Empty sites of the window."""
     shortest_bond: float
     """Å, periodic images included; NaN where not known."""
-    order_difference: float
-    """abs(eta_z) - abs(eta_x) of the species on the sites; NaN unless there are two species."""
+    order: NDArray[np.float64]
+    """(3,): L1₀ order abs(eta) along x, y and z of the species on the sites; NaN unless there are two species."""
     strain: NDArray[np.float64]
     """(6,): strain of the window's own lattice against the cubic fit, lattice frame."""
 
@@ -114,7 +114,7 @@ class Cutter:
             offset=offset,
             n_vacancies=len(empty),
             shortest_bond=bond,
-            order_difference=self._order_difference(kept, index),
+            order=self._order(kept, index),
             strain=self._strain(kept, index),
         )
 
@@ -174,16 +174,15 @@ class Cutter:
             return int(np.bincount(self._atoms.numbers[around]).argmax())
         return int(self._numbers[0] if VARIANTS[common, sublattice(site)] else self._numbers[1])
 
-    def _order_difference(self, site: NDArray[np.int32], index: NDArray[np.int32]) -> float:
+    def _order(self, site: NDArray[np.int32], index: NDArray[np.int32]) -> NDArray[np.float64]:
         if len(self._numbers) != 2:
-            return float("nan")
+            return np.full(3, np.nan)
         first = self._atoms.numbers[index] == self._numbers[0]
         own = sublattice(site)
         counts = np.bincount(own, minlength=4)
         if (counts == 0).any():
-            return float("nan")
-        eta = concentration_waves(np.bincount(own, weights=first, minlength=4) / counts)
-        return float(abs(eta[2]) - abs(eta[0]))
+            return np.full(3, np.nan)
+        return np.abs(concentration_waves(np.bincount(own, weights=first, minlength=4) / counts))
 
     def _strain(self, site: NDArray[np.int32], index: NDArray[np.int32]) -> NDArray[np.float64]:
         centered = site - site.mean(axis=0) if len(site) else np.zeros((0, 3))

@@ -20,7 +20,6 @@ from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.atoms.image_poses import rotation_matrices
 from aet2dft.recon.atoms.peaks import FAINT, Trace
 from aet2dft.recon.atoms.refinement import Refinement
-from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.metrics import format_r
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.verification.round_trip import Verification, model_images, species_known
@@ -121,9 +120,10 @@ def refine_section(
     result: Refinement,
     warnings: tuple[str, ...],
     *,
+    noise: NDArray[np.float64] | None = None,
     corrected_later: bool = False,
 ) -> Section:
-    """What `refine` fitted; `corrected_later` where the last atoms are others than these."""
+    """What `refine` fitted; `noise` (n,) alone gives such R factors, `corrected_later` are the last atoms others."""
     later = " before the corrections by hand" if corrected_later else ""
     sigma = np.linalg.norm(atoms.arrays["position_sigma"], axis=1)
     free = "" if np.isnan(result.r_free) else f", {format_r(result.r_free)} for images that were held out"
@@ -139,7 +139,7 @@ def refine_section(
             f"{number(100 * float(np.median(sigma)), 1)} pm.{f' All of this is of the atoms{later}.' if later else ''}"
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
-        pictures=_refine_pictures(series, atoms, result, later),
+        pictures=_refine_pictures(series, atoms, result, noise, later),
         tables=(_species_table(atoms, result, later), *_geometry_table(result), *_change_table(result.changes)),
     )
 
@@ -193,7 +193,9 @@ def _geometry_table(result: Refinement) -> list[Table]:
     return [Table(title="Shifts and turns of the images", header=header, rows=rows, note=note, folded=n > 12)]
 
 
-def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement, later: str) -> tuple[Picture, ...]:
+def _refine_pictures(
+    series: TiltSeries | None, atoms: Atoms, result: Refinement, noise: NDArray[np.float64] | None, later: str
+) -> tuple[Picture, ...]:
     from aet2dft.plot.convergence import plot_refinement
 
     history = picture(
@@ -206,24 +208,31 @@ def _refine_pictures(series: TiltSeries | None, atoms: Atoms, result: Refinement
             "line, atoms that were added there explain noise."
         ),
     )
-    return (history,) if series is None else (history, _atom_images(series, atoms, result, later))
+    return (history,) if series is None else (history, _atom_images(series, atoms, result, noise, later))
 
 
-def _atom_images(series: TiltSeries, atoms: Atoms, result: Refinement, later: str) -> Picture:
+def _atom_images(
+    series: TiltSeries, atoms: Atoms, result: Refinement, noise: NDArray[np.float64] | None, later: str
+) -> Picture:
     joined = "; rings: held out before the last steps, fitted now" if result.held_out.size else ""
     return residual_picture(
-        atom_residuals(series, atoms, result),
+        atom_residuals(series, atoms, result, noise),
         name="atom-images",
         caption=(
-            f"R factor of the atoms{later}, n = {series.n_images} images{joined}. Points well above the line of noise "
-            "alone are images that the model does not explain: zone axes, drift, a wrong angle."
+            f"R factor of the atoms{later}, n = {result.shown.sum()} images{joined}. Points well above the line of "
+            "noise alone are images that the model does not explain: zone axes, drift, a wrong angle."
         ),
         look_for="Look for atoms in the differences.",
     )
 
 
-def atom_residuals(series: TiltSeries, atoms: Atoms, result: Refinement) -> Residuals:
-    """Images of the refined atoms, shifted and turned where that was fitted, beside the measured ones."""
+def atom_residuals(
+    series: TiltSeries, atoms: Atoms, result: Refinement, noise: NDArray[np.float64] | None = None
+) -> Residuals:
+    """Images of the refined atoms, shifted and turned where that was fitted, beside the measured ones.
+
+    `noise` (n,): R factors that noise alone gives, where they are known.
+    """
     from aet2dft.plot.tilt_images import typical_images
 
     which = typical_images(result.r_factor_per_image)
@@ -233,7 +242,7 @@ def atom_residuals(series: TiltSeries, atoms: Atoms, result: Refinement) -> Resi
     return Residuals(
         series=series,
         r_factor=result.r_factor_per_image,
-        noise=noise_r_factor(series.projections, result.background),
+        noise=noise,
         measured=three.projections - ground,  # what the R factor of the record is a part of
         calculated=scale * model_images(atoms, three),
         held_out=result.held_out,

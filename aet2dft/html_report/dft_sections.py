@@ -161,21 +161,23 @@ def _anisotropy_pictures(runs: RunTable) -> list[Picture]:
         line = "the line is a least-squares fit: look whether it goes through the origin. Numerical"
     found = [
         picture(
-            plot_anisotropy(runs),
-            name="mae",
-            alt="Magnetic anisotropy energy of the volumes against their difference of L1₀ order.",
-            caption=(
-                f"{mae_label(runs)} of {n} against the difference of their L1₀ order; {line} errors of single volumes "
-                f"are not known.{doubt}"
-            ),
-        ),
-        picture(
             plot_easy_axes(runs),
             name="easy-axes",
             alt="Number of volumes with each easy axis.",
             caption=f"Easy axes of {n} among the axes computed: {', '.join(f'[{a}]' for a in runs.axes)}.",
-        ),
+        )
     ]
+    if np.isfinite(runs.order_difference).any():
+        against = picture(
+            plot_anisotropy(runs),
+            name="mae",
+            alt="Magnetic anisotropy energy of the volumes against their difference of L1₀ order.",
+            caption=(
+                f"{mae_label(runs)} of {n} against the difference of their L1₀ order along the two axes; {line} errors "
+                f"of single volumes are not known.{doubt}"
+            ),
+        )
+        found.insert(0, against)
     if _is_grid(runs):
         found.append(
             picture(
@@ -221,13 +223,13 @@ def _nested_picture(runs: RunTable, cubic_a: float) -> list[Picture]:
 
 
 def _volume_table(runs: RunTable) -> Table:
-    v = runs.volumes
+    v, difference = runs.volumes, runs.order_difference
     order = np.argsort(np.where(np.isfinite(v.mae), -np.abs(v.mae), np.inf), kind="stable")[:MAX_ROWS]
     rows = tuple(
         (
             str(v.volume[k]),
             str(v.composition[k]),
-            number(v.order_difference[k]),
+            number(difference[k]),
             number(v.mae[k], 3),
             number(v.mae_density[k]),
             f"[{v.easy_axis[k]}]" if v.easy_axis[k] else "–",

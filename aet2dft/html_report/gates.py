@@ -12,6 +12,7 @@ from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.structure.chemical_order import ChemicalOrder, Order
+from aet2dft.structure.variants import layered_along
 
 LIMITS = {
     "indexed": (0.99, 0.95),
@@ -60,13 +61,25 @@ def _indexed(order: Order, soundness: Soundness | None) -> Gate:
 
 
 def _distortion(order: Order) -> Gate:
-    lengths = order.lattices[0].lengths
-    spread = float(lengths.max() / lengths.min() - 1.0)
-    return Gate(
-        name="cell",
-        level=level_of(spread, LIMITS["distortion"]),
-        reason=f"the edges of the best-fit cell differ by {percent(spread, 2)}",
-    )
+    """How far the largest lattice is from cubic, or from tetragonal where it is mostly L1₀ of one axis."""
+    along, lengths = _layered_axis(order), order.lattices[0].lengths
+    edges = np.delete(lengths, along)
+    spread = float(edges.max() / edges.min() - 1.0)
+    which, ratio = "the edges of the best-fit cell", ""
+    if along:
+        which, ratio = f"{which} in the layers of L1₀", f"; c/a = {lengths[along[0]] / edges.mean():.3f}"
+    reason = f"{which} differ by {percent(spread, 2)}{ratio}"
+    return Gate(name="cell", level=level_of(spread, LIMITS["distortion"]), reason=reason)
+
+
+def _layered_axis(order: Order) -> list[int]:
+    """Axis of the largest lattice along which most of its atoms are layered as in L1₀, if there is one."""
+    if order.chemical is None:
+        return []
+    fit, grains = order.lattices[0], order.chemical.grains
+    axes = np.array([layered_along(variant) for variant in grains.variant], dtype=np.str_)
+    there = grains.lattice == fit.lattice
+    return [k for k, axis in enumerate("xyz") if 2 * grains.n_atoms[there & (axes == axis)].sum() > fit.n_indexed]
 
 
 def _strain(order: Order) -> Gate:

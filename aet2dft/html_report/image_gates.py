@@ -8,7 +8,7 @@ from ase import Atoms
 from aet2dft.atoms import neighbor_distances
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.html_report.tomography import Fit, Tomography, last_fit
-from aet2dft.recon.atoms.concerns import BAD_IMAGE, bad_image_limit, beyond_images
+from aet2dft.recon.atoms.concerns import BAD_IMAGE, bad_image_limit, beyond_images, not_shown
 from aet2dft.recon.images.noise import unexplained
 from aet2dft.recon.verification.round_trip import Verification
 
@@ -19,6 +19,8 @@ LIMITS = {
     "images": (0.0, 0.1),
 }
 """Where good becomes fair and fair becomes poor."""
+EMPTY = 1.0
+"""R factor of a model without atoms; a measure by which that would not be poor says nothing of a better one."""
 
 
 def image_gates(tomography: Tomography, atoms: Atoms | None) -> tuple[Gate, ...]:
@@ -38,6 +40,8 @@ def image_gates(tomography: Tomography, atoms: Atoms | None) -> tuple[Gate, ...]
 def _fit(fit: Fit) -> list[Gate]:
     """R factors of fitted and of left-out images, each against what noise alone gives."""
     noise, found = float(fit.noise.mean()), []
+    empty = unexplained(EMPTY, noise)
+    silent = level_of(empty, LIMITS["unexplained"]) != "poor"
     for name, value in (("R factor", fit.r_factor), ("left out", fit.r_free)):
         if value is None:
             continue
@@ -50,19 +54,26 @@ def _fit(fit: Fit) -> list[Gate]:
         level = level_of(unexplained(max(value, fit.r_factor), noise), LIMITS["unexplained"])
         if level != level_of(rest, LIMITS["unexplained"]):
             reason += "; images that are easier than most, and so judged as all are"
+        if silent and level != "poor":
+            level = "fair"
+            reason += f"; says nothing at this noise: an empty model would leave no more than {number(empty, 3)}"
         found.append(Gate(name=name, level=level, reason=reason))
     return found
 
 
 def _images(tomography: Tomography) -> Gate:
     assert tomography.refinement is not None  # the caller has looked
-    r_factor = tomography.refinement.r_factor_per_image
+    r_factor, shown = tomography.refinement.r_factor_per_image, tomography.refinement.shown
     limit, median = bad_image_limit(r_factor), float(np.nanmedian(r_factor))
     bad = int((r_factor > limit).sum())
     why = f"{BAD_IMAGE:g} times the median" if limit <= BAD_IMAGE * median else "up to which an image fits well"
     later = "; of the atoms before the corrections" if tomography.corrected_after_fit else ""
-    reason = f"{bad} of {len(r_factor)} have an R factor above {limit:.2g}, {why}{later}"
-    return Gate(name="images", level=level_of(bad / len(r_factor), LIMITS["images"]), reason=reason)
+    reason = f"{bad} of {shown.sum()} have an R factor above {limit:.2g}, {why}{later}"
+    level = level_of((bad + (~shown).sum()) / len(shown), LIMITS["images"])
+    if level == "good" and limit >= EMPTY:
+        level = "fair"
+        reason += f"; says nothing at this noise: an image of something else has about {EMPTY:g}"
+    return Gate(name="images", level=level, reason="; ".join((reason, *not_shown(r_factor))))
 
 
 def _surroundings(tomography: Tomography) -> list[Gate]:

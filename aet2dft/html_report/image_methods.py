@@ -13,6 +13,7 @@ from aet2dft.html_report.edit_section import corrected_r, counted
 from aet2dft.html_report.parts import number, percent
 from aet2dft.html_report.tomography import Tomography
 from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.concerns import not_shown
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.metrics import format_r
 from aet2dft.recon.tilt_series import TiltSeries
@@ -60,8 +61,8 @@ def _reconstruction(series: TiltSeries, result: Reconstruction, settings: Mappin
     constraints = " and ".join(name for name, holds in named.items() if holds) or "no constraint"
     free = ""
     if result.trial is not None and result.r_free is not None:
-        n = len(result.trial.held_out)
-        free = f", {format_r(result.r_free)} for {n} images that were left out of a trial [Brunger1992]"
+        left_out = f"images that were left out of a trial (n = {len(result.trial.held_out)})"
+        free = f", {format_r(result.r_free)} for {left_out} [Brunger1992]"
     return (
         f"{series.n_images} images with tilts from {low} to {high}° and pixels of {series.pixel_size:.4g} Å were "
         f"reconstructed by {how} with {constraints} ({result.iterations:,} iterations; R = "
@@ -72,22 +73,28 @@ def _reconstruction(series: TiltSeries, result: Reconstruction, settings: Mappin
 def _classification(result: Classification) -> str:
     brightness = {"height": "fitted heights", "profile": "brightness along average profiles in the volume"}
     what = brightness.get(result.method, "integrated intensities")
+    number_from = ", with the number of populations from the information criterion [Schwarz1978];"
+    if result.choice:
+        lowest = min(result.information, key=lambda n: result.information[n])
+        number_from = (
+            f"; {lowest} populations have the lowest information criterion [Schwarz1978]. {result.choice} In all,"
+        )
     return (
         f"Species were told apart by a mixture of Gaussians of their {what}, after slow changes of brightness across "
-        "the particle were taken out, with the number of populations from the information criterion [Schwarz1978]; "
-        f"{result.n_rejected:,} candidates were rejected as too faint (mean confidence "
-        f"{percent(result.mean_confidence, 2)}{'' if result.n_rejected else ', if all are atoms'})."
+        f"the particle were taken out{number_from} {result.n_rejected:,} candidates were rejected as too faint (mean "
+        f"confidence {percent(result.mean_confidence, 2)}{'' if result.n_rejected else ', if all are atoms'})."
     )
 
 
 def _refinement(refined: Atoms, result: Refinement) -> str:
     widths = ", ".join(f"{symbol} {number(width, 2)} Å" for symbol, width in result.widths.items())
     free = "" if np.isnan(result.r_free) else f" (held-out images {format_r(result.r_free)})"
+    without = "".join(f"; {said}, and R is of the others" for said in not_shown(result.r_factor_per_image))
     return (
         "Positions and heights of all atoms, modelled as Gaussians, were refined together against the images by "
         f"Gauss-Newton steps weighted with the noise (widths {widths}); atoms added from residual images: "
         f"{result.n_added:,}; dropped: {result.n_dropped:,}.{species_text(refined, result)}{geometry_text(result)} "
-        f"The R factor is {format_r(result.r_factor_after)}{free}."
+        f"The R factor is {format_r(result.r_factor_after)}{free}{without}."
     )
 
 

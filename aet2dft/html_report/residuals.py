@@ -23,8 +23,8 @@ class Residuals:
     """All images."""
     r_factor: NDArray[np.float64]
     """(n,): of every image, as the record says."""
-    noise: NDArray[np.float64]
-    """(n,): that noise alone gives."""
+    noise: NDArray[np.float64] | None
+    """(n,): that noise alone gives; None where that is not known."""
     measured: NDArray[np.float32]
     """(3, nx, ny): the best, median and worst image, as they were fitted, without their backgrounds."""
     calculated: NDArray[np.float32]

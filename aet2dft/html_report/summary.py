@@ -52,7 +52,9 @@ def _from_images(tomography: Tomography) -> list[str]:
     text = []
     if series is not None and fit is not None:
         low, high = number(series.tilt_angles.min(), 1), number(series.tilt_angles.max(), 1)
-        explained = f"which the {fit.model} explain{'s' * (fit.model == 'volume')} with R = {format_r(fit.r_factor)}"
+        some = f"{len(fit.noise)} of " if len(fit.noise) < series.n_images else ""
+        explain = "explains" if fit.model == "volume" else "explain"
+        explained = f"{some}which the {fit.model} {explain} with R = {format_r(fit.r_factor)}"
         text.append(f"{series.n_images} images from {low} to {high}°, {explained}")
     if tomography.verification is not None:
         found = tomography.verification.match

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from aet2dft.html_report.atom_sections import classify_section, refine_section, trace_section, verify_section
 from aet2dft.html_report.edit_section import edit_section
@@ -18,7 +18,7 @@ from aet2dft.recon.atoms.edits import EditLog
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.conventions import ConventionCheck
-from aet2dft.recon.images.noise import noise_r_factor
+from aet2dft.recon.images.noise import noise_deviation, noise_r_factor
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.verification.round_trip import Verification
 from aet2dft.recon.volumes.reconstruction import Reconstruction
@@ -36,8 +36,6 @@ class Tomography:
     """Of `reconstruct`."""
     conventions: ConventionCheck | None = None
     """Of `reconstruct`, where the convention of the angles was checked."""
-    candidates: Atoms | None = None
-    """Atoms as `trace` left them."""
     trace: Trace | None = None
     """Of `trace`."""
     classified: Atoms | None = None
@@ -56,6 +54,26 @@ class Tomography:
     """Atoms that `verify` compared with the reference."""
     verification: Verification | None = None
     """Of `verify`."""
+    noise_deviation: NDArray[np.float64] | None = field(init=False, default=None)
+    """(n,): mean absolute noise of a pixel of every image, found once for all that compare with it."""
+
+    def __post_init__(self) -> None:
+        """Find the noise of the images."""
+        if self.series is None:
+            return
+        images = self.series.projections
+        shown = np.ones(len(images), dtype=np.bool_) if self.refinement is None else self.refinement.shown
+        if shown.all():
+            found = noise_deviation(images)
+        else:  # images of something else may have other noise, of which the atoms know nothing
+            found = np.empty(len(images))
+            found[shown], found[~shown] = noise_deviation(images[shown]), noise_deviation(images[~shown])
+        object.__setattr__(self, "noise_deviation", found)
+
+    def noise_r_factor(self, background: ArrayLike) -> NDArray[np.float64]:
+        """R factors (n,) that noise alone gives, of the images less their backgrounds."""
+        assert self.series is not None  # the caller has looked
+        return noise_r_factor(self.series.projections, background, deviation=self.noise_deviation)
 
     @property
     def corrected_r_factors(self) -> tuple[float | None, float | None]:
@@ -87,7 +105,13 @@ def tomography_sections(
     t, found = tomography, {}
     if t.series is not None and t.volume is not None and t.reconstruction is not None:
         found["reconstruct"] = reconstruct_section(
-            t.series, t.volume, t.reconstruction, t.conventions, atoms, warned.get("reconstruct", ())
+            t.series,
+            t.volume,
+            t.reconstruction,
+            t.conventions,
+            atoms,
+            warned.get("reconstruct", ()),
+            noise=t.noise_r_factor(t.reconstruction.background),
         )
     if t.trace is not None:
         foreign = t.volume if t.reconstruction is None else None
@@ -96,7 +120,12 @@ def tomography_sections(
         found["classify"] = classify_section(t.classified, t.classification, warned.get("classify", ()))
     if t.refined is not None and t.refinement is not None:
         found["refine"] = refine_section(
-            t.series, t.refined, t.refinement, warned.get("refine", ()), corrected_later=t.corrected_after_fit
+            t.series,
+            t.refined,
+            t.refinement,
+            warned.get("refine", ()),
+            noise=None if t.series is None else t.noise_r_factor(t.refinement.background),
+            corrected_later=t.corrected_after_fit,
         )
     if t.corrections is not None:
         found["edit"] = edit_section(t.corrections, t.corrected_r_factors, warned.get("edit", ()))
@@ -116,7 +145,7 @@ class Fit:
     r_free: float | None
     """R factor of images that were left out."""
     noise: NDArray[np.float64]
-    """(n,): R factor of every image that a true model would have."""
+    """R factors that a true model would have, of the images that show it."""
 
 
 def last_fit(tomography: Tomography) -> Fit | None:
@@ -129,7 +158,7 @@ def last_fit(tomography: Tomography) -> Fit | None:
         return None
     if refined is not None:
         free = refined.r_free if np.isfinite(refined.r_free) else None
-        noise = noise_r_factor(series.projections, refined.background)
+        noise = tomography.noise_r_factor(refined.background)[refined.shown]
         if not tomography.corrected_after_fit:
             return Fit(model="atoms", r_factor=refined.r_factor_after, r_free=free, noise=noise)
         _, after = tomography.corrected_r_factors
@@ -139,5 +168,5 @@ def last_fit(tomography: Tomography) -> Fit | None:
         return Fit(model=model, r_factor=refined.r_factor_after, r_free=None, noise=noise)
     if volume is None:
         return None
-    noise = noise_r_factor(series.projections, volume.background)
+    noise = tomography.noise_r_factor(volume.background)
     return Fit(model="volume", r_factor=volume.r_factor, r_free=volume.r_free, noise=noise)

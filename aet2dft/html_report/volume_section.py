@@ -12,7 +12,6 @@ from aet2dft.html_report.residuals import Residuals, residual_picture
 from aet2dft.recon.fourier.columns import centered_columns
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.images.conventions import ConventionCheck
-from aet2dft.recon.images.noise import noise_r_factor
 from aet2dft.recon.metrics import SHELL_THRESHOLDS, ShellCorrelation, format_r
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.recon.volumes.reconstruction import Reconstruction
@@ -32,8 +31,10 @@ def reconstruct_section(
     conventions: ConventionCheck | None,
     atoms: Atoms | None,
     warnings: tuple[str, ...],
+    *,
+    noise: NDArray[np.float64],
 ) -> Section:
-    """What `reconstruct` made; `atoms` of a later verb are drawn into the slices."""
+    """What `reconstruct` made; `atoms` of a later verb are drawn into the slices, `noise` (n,) gives such R factors."""
     return Section(
         id="reconstruct",
         title="From images to a volume",
@@ -42,9 +43,13 @@ def reconstruct_section(
         pictures=(
             slices_picture(volume, atoms, wedge=has_wedge(series)),
             *_record_pictures(series, result),
-            _images(series, volume, result),
+            _images(series, volume, result, noise),
         ),
-        tables=(_quality(series, result), *_convention_table(conventions), _image_table(series, result)),
+        tables=(
+            _quality(result, noise),
+            *_convention_table(conventions),
+            _image_table(series, result),
+        ),
     )
 
 
@@ -139,7 +144,7 @@ def _record_pictures(series: TiltSeries, result: Reconstruction) -> list[Picture
     return found
 
 
-def _images(series: TiltSeries, volume: Volume, result: Reconstruction) -> Picture:
+def _images(series: TiltSeries, volume: Volume, result: Reconstruction, noise: NDArray[np.float64]) -> Picture:
     from aet2dft.plot.tilt_images import typical_images
 
     which = typical_images(result.r_factor_per_image)
@@ -149,26 +154,25 @@ def _images(series: TiltSeries, volume: Volume, result: Reconstruction) -> Pictu
     residuals = Residuals(
         series=series,
         r_factor=result.r_factor_per_image,
-        noise=noise_r_factor(series.projections, result.background),
+        noise=noise,
         measured=(seen.projections - level) / scale,
         calculated=np.float32(result.scale) * project_volume(seen, volume.values),
     )
+    above = "Points well above the line of noise alone are images that the volume does not explain."
+    if result.r_factor < noise.mean():
+        above = "It lies below the line of noise alone, since a volume can fit noise."
     return residual_picture(
         residuals,
         name="volume-images",
-        caption=(
-            f"R factor of the volume, n = {series.n_images} images. A volume can fit noise, so that it lies below the "
-            "line of noise alone."
-        ),
+        caption=f"R factor of the volume, n = {series.n_images} images. {above}",
         look_for="Look for structure in the differences: a particle that shows there is not explained.",
     )
 
 
-def _quality(series: TiltSeries, result: Reconstruction) -> Table:
-    noise = float(noise_r_factor(series.projections, result.background).mean())
+def _quality(result: Reconstruction, noise: NDArray[np.float64]) -> Table:
     rows = [
         ("R factor of all images", format_r(result.r_factor)),
-        ("that noise alone gives, about", number(noise, 3)),
+        ("that noise alone gives, about", number(float(noise.mean()), 3)),
     ]
     for name, value in (
         ("R factor of left-out images", result.r_free),

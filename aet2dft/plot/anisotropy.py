@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from aet2dft.dft_inputs.anisotropy import on_grid
 from aet2dft.dft_inputs.nested_model import SphereInCube, nested_mae
-from aet2dft.dft_inputs.run_table import RunTable
+from aet2dft.dft_inputs.run_table import CUBE_EDGES, RunTable
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
 
@@ -33,16 +33,17 @@ def plot_anisotropy(runs: RunTable, *, sigma: float | None = None, ax: Axes | No
 
     Notes
     -----
-    As Fig. 4b of Yang et al., Nature 542, 75 (2017): positive where [001] is the easier axis. The line is an ordinary
-    least-squares fit to the volumes that are no copies of others.
+    As Fig. 4b of Yang et al., Nature 542, 75 (2017): positive where the second axis of the MAE is the easier one; the
+    order is that along the second axis minus that along the first, so both have to be edges of the cube. The line is an
+    ordinary least-squares fit to the volumes that are no copies of others.
     """
     ax = style.single(ax, width=style.COLUMN, height=2.7)
-    x, y = runs.volumes.order_difference, runs.volumes.mae
-    keep = np.isfinite(x) & np.isfinite(y)
+    order, y = runs.order_difference, runs.volumes.mae
+    keep = np.isfinite(order) & np.isfinite(y)
     if not keep.any():
-        return style.no_data(ax, "no volume with a MAE and an order parameter")
+        return style.no_data(ax, "no volume with a MAE and an order along its axes")
     own = keep & runs.volumes.is_independent
-    x, y = x[keep], y[keep]
+    x, y = order[keep], y[keep]
     ax.axhline(0.0, color=style.MUTED, linewidth=0.8)
     ax.axvline(0.0, color=style.MUTED, linewidth=0.8)
     if sigma is not None and np.isfinite(sigma):
@@ -61,21 +62,28 @@ def plot_anisotropy(runs: RunTable, *, sigma: float | None = None, ax: Axes | No
     copies = f" ({own.sum():,} different)" if own.sum() < len(x) else ""
     text = [f"n = {len(x):,}{copies}{f', k-mesh {runs.k_mesh}' if runs.k_mesh else ''}"]
     if has_line(runs):
-        text.append(_regression(ax, runs.volumes.order_difference[own], runs.volumes.mae[own]))
+        text.append(_regression(ax, order[own], runs.volumes.mae[own]))
     ax.set_title("\n".join(text), fontsize=6.5)
-    ax.set(xlabel="difference of L1$_0$ order |η$_z$| − |η$_x$|", ylabel=f"{mae_label(runs)} (meV/atom)")
+    ax.set(xlabel=f"difference of L1$_0$ order {_order_label(runs)}", ylabel=f"{mae_label(runs)} (meV/atom)")
     return ax
 
 
 def has_line(runs: RunTable) -> bool:
     """Whether volumes of enough different order have a MAE for a straight line."""
-    order = runs.volumes.order_difference[runs.volumes.is_independent]
+    order = runs.order_difference[runs.volumes.is_independent]
     return len(np.unique(np.round(order[np.isfinite(order)], 9))) >= MIN_REGRESSION
 
 
 def mae_label(runs: RunTable) -> str:
     """What the MAE is the difference of: ``E[100] − E[001]``."""
     return f"E[{runs.mae_axes[0]}] − E[{runs.mae_axes[1]}]" if runs.mae_axes else "MAE"
+
+
+def _order_label(runs: RunTable) -> str:
+    """What the difference of order is: ``|η_z| − |η_x|``, in the order in which it is positive where the MAE is."""
+    assert runs.mae_axes is not None  # there is a difference
+    first, second = ("xyz"[CUBE_EDGES.index(axis)] for axis in runs.mae_axes)
+    return f"|η$_{second}$| − |η$_{first}$|"
 
 
 def _regression(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:

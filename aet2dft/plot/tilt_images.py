@@ -19,8 +19,8 @@ _LAYOUT = "rabc\nrdef\nrghi"
 
 
 def typical_images(r_factor: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Images (3,) with the smallest, the median and the largest R factor (n,)."""
-    order = np.argsort(r_factor, kind="stable")
+    """Images (3,) with the smallest, the median and the largest R factor (n,); none where that is NaN."""
+    order = np.argsort(r_factor, kind="stable")[: np.isfinite(r_factor).sum()]
     return order[[0, len(order) // 2, -1]]
 
 
@@ -55,7 +55,8 @@ def plot_image_residuals(
 
     Notes
     -----
-    Images above 1.5 times the median R factor, and above 0.05, are flagged: zone axes, drift, wrong angles.
+    Images above 1.5 times the median R factor, and above 0.05, are flagged: zone axes, drift, wrong angles. Crosses
+    at the bottom: images whose R factor is NaN, since they do not show the atoms.
     """
     if ax is None:
         figure = style.new_figure(style.PAGE, 4.2)
@@ -105,20 +106,27 @@ def plot_r_factors(
 
     Notes
     -----
-    Images above 1.5 times the median R factor, and above 0.05, are flagged: zone axes, drift, wrong angles.
+    Images above 1.5 times the median R factor, and above 0.05, are flagged: zone axes, drift, wrong angles. Crosses
+    at the bottom: images whose R factor is NaN, since they do not show the atoms.
     """
     ax = style.single(ax)
-    order = np.argsort(tilt_angles, kind="stable")
+    order, shown = np.argsort(tilt_angles, kind="stable"), np.isfinite(r_factor)
+    order = order[shown[order]]
     limit = bad_image_limit(r_factor)
     bad = r_factor > limit
     ax.plot(tilt_angles[order], r_factor[order], "-", color=style.MUTED, linewidth=0.6)
-    ax.plot(tilt_angles[~bad], r_factor[~bad], "o", color=style.BLUE, markersize=3, label="image")
+    ax.plot(tilt_angles[shown & ~bad], r_factor[shown & ~bad], "o", color=style.BLUE, markersize=3, label="image")
     if bad.any():
         ax.plot(tilt_angles[bad], r_factor[bad], "X", color=style.VERMILION, markersize=5, label=f"above {limit:.2g}")
     if held_out is not None and held_out.size:
         ax.plot(
             tilt_angles[held_out], r_factor[held_out], "o", markerfacecolor="none", markeredgecolor=style.ORANGE,
             markersize=7, label="held out before",
+        )  # fmt: skip
+    if not shown.all():
+        ax.plot(
+            tilt_angles[~shown], np.full((~shown).sum(), 0.03), "x", color=style.MUTED, markersize=4,
+            transform=ax.get_xaxis_transform(), label="does not show the atoms",
         )  # fmt: skip
     if noise is not None:
         ax.plot(tilt_angles[order], noise[order], "--", color=style.INK, linewidth=0.8, label="noise alone, about")

@@ -84,6 +84,7 @@ def load_structures(path: Path, types: Path | None = None, settings: ReadSetting
         )
     else:
         structures, notes = _read_text(path)
+        notes = (*notes, *_without_odd_arrays(structures))
         found = [_with_species(atoms, list(notes), settings.species, path) for atoms in structures]
     if index is not None and index >= len(found):
         raise InputError(f"{path}: holds {len(found)} structures, numbered from 0; there is no {index}")
@@ -179,6 +180,19 @@ def _ase_read(path: Path) -> list[Atoms]:
         atoms.calc = None
         atoms.info = {}
     return found
+
+
+def _without_odd_arrays(structures: list[Atoms]) -> tuple[str, ...]:
+    """Take off arrays that no project can hold, and say which: neither numbers nor texts, or named as paths are."""
+    odd: dict[str, None] = {}
+    for atoms in structures:
+        for name, values in list(atoms.arrays.items()):
+            if values.dtype == object and all(isinstance(value, str) for value in values.flat):
+                atoms.arrays[name] = values = values.astype(np.str_)
+            if values.dtype.kind not in "biufU" or "/" in name or name == ".":
+                odd[name] = None
+                del atoms.arrays[name]
+    return (f"arrays of atoms that no project can hold and that were left out: {', '.join(odd)}",) if odd else ()
 
 
 def _read_plain_xyz(path: Path) -> Atoms:

@@ -35,14 +35,19 @@ def variants_of(name: str) -> NDArray[np.intp]:
     return np.flatnonzero((name == PHASE_OF) & ~np.isin(np.arange(16), PURE))
 
 
+def layered_along(variant: int) -> str:
+    """``"x"``, ``"y"`` or ``"z"``: axis along which the layers of an L1₀ variant alternate; empty for others."""
+    held = [frozenset(np.flatnonzero(side).tolist()) for side in (VARIANTS[variant], ~VARIANTS[variant])]
+    return next((_AXES[side] for side in held if side in _AXES), "")
+
+
 def describe(variant: int, first: str, second: str) -> str:
     """What a variant is, in words: ``"L12, Fe on sublattice 2"``, ``"L10 along z, Fe on sublattices 0 and 3"``."""
     held = np.flatnonzero(VARIANTS[variant])
     if variant in PURE:
         return "A1"
     if len(held) == 2:
-        axis = _AXES.get(frozenset(held.tolist())) or _AXES[frozenset(range(4)) - frozenset(held.tolist())]
-        return f"L10 along {axis}, {first} on sublattices {held[0]} and {held[1]}"
+        return f"L10 along {layered_along(variant)}, {first} on sublattices {held[0]} and {held[1]}"
     if len(held) == 1:
         return f"L12 ({first}{second}3), {first} on sublattice {held[0]}"
     return f"L12 ({first}3{second}), {second} on sublattice {np.flatnonzero(~VARIANTS[variant])[0]}"

@@ -299,6 +299,24 @@ def test_atoms_of_a_file_need_images_and_those_of_a_project_have_theirs(chain, f
     assert "leave out --images" in refused("refine", chain[0], "--images", stack, *options)
 
 
+def test_neither_other_images_nor_other_atoms_are_put_beside_those_of_a_project(chain, folder, tmp_path):
+    before, (stack, *options) = chain[0].read_bytes(), images(folder)
+    np.save(tmp_path / "reversed.npy", np.load(stack)[::-1])
+    refine = ("refine", folder / "truth.xyz", *options, "-o")
+    assert "other images, those of `reconstruct`" in refused(*refine, chain[0], "--images", tmp_path / "reversed.npy")
+    assert "`refine` already" in refused(*refine, chain[0], "--images", stack)  # the same images may
+    alone = tmp_path / "refined.h5"
+    done(*refine, alone, "--images", tmp_path / "reversed.npy", "--rounds", 0, "--iterations", 1)
+    assert "other images, those of `refine`" in refused("reconstruct", *images(folder), "-o", alone)
+    truth = folder / "truth.xyz"
+    assert "other atoms, those of `refine`" in refused("order", truth, "-o", chain[0])
+    assert "other atoms, those of `refine`" in refused("verify", truth, "--truth", truth, "-o", chain[0], "--overwrite")
+    assert "other atoms, those of `refine`" in refused("compare", truth, truth, "-o", chain[0])
+    done("export", chain[0], tmp_path / "own.xyz")
+    assert done("order", tmp_path / "own.xyz", "-o", chain[0], "--dry-run")["status"] == "dry_run"
+    assert chain[0].read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from aet2dft.dft_inputs import local_engine
-from aet2dft.dft_inputs.local_engine import free_memory_mb, workers_that_fit
+from aet2dft.dft_inputs.local_engine import workers_that_fit
 
 
 def volumes(*sizes):
@@ -47,22 +47,3 @@ def test_the_estimate_is_near_measured_runs(free, n_atoms, measured):
     assert workers_that_fit(volumes(n_atoms), 2)[0] == 2
     free(2 * measured * 0.8)
     assert workers_that_fit(volumes(n_atoms), 2)[0] == 1
-
-
-def test_a_container_has_what_it_may_still_use_and_can_give_back(tmp_path, monkeypatch):
-    (tmp_path / "meminfo").write_text("MemTotal: 64000000 kB\nMemAvailable:   8000000 kB\n")
-    monkeypatch.setattr(local_engine, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(local_engine, "_CGROUP", tmp_path)
-    assert free_memory_mb() == 8192.0
-    files = {"max": "3000000000", "current": "2500000000", "stat": "anon 5\ninactive_file 1500000000"}
-    for name, content in files.items():
-        (tmp_path / f"memory.{name}").write_text(f"{content}\n")
-    assert free_memory_mb() == 2000.0
-    (tmp_path / "memory.max").write_text("max\n")
-    assert free_memory_mb() == 8192.0
-
-
-def test_a_system_that_does_not_say_has_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(local_engine, "_MEMINFO", tmp_path / "nothing")
-    monkeypatch.setattr(local_engine, "_CGROUP", tmp_path)
-    assert free_memory_mb() == math.inf

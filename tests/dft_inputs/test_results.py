@@ -53,6 +53,19 @@ def test_the_mae_is_first_minus_second_axis_per_atom(decks):
     assert runs.volumes.mae_density[0] == pytest.approx(float(to_energy_density(2.0, np.linalg.det(cell) / 32)))
 
 
+def test_volumes_keep_their_order_along_the_edges_of_the_cube_and_older_folders_one_difference(decks, monkeypatch):
+    volumes = collect(decks).volumes
+    assert volumes.order.shape == (3, 3)
+    assert np.allclose(volumes.order_difference, volumes.order[:, 2] - volumes.order[:, 0], atol=1e-12)
+    manifest = Manifest.read(decks)
+    for volume in manifest.volumes:
+        del volume["order"]
+    monkeypatch.setattr(Manifest, "read", lambda directory: manifest)
+    older = collect(decks).volumes
+    assert np.isnan(older.order).all()
+    assert np.array_equal(older.order_difference, volumes.order_difference)
+
+
 def test_moments_go_to_the_atoms_that_they_belong_to(decks):
     runs, atoms = collect(decks), small_order()[0]
     symbol = dict(zip(atoms.arrays["site_id"].tolist(), atoms.symbols, strict=True))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 from small_particle import small, small_order, write_xyz
 
+from aet2dft import store
 from aet2dft.atoms import check
 from aet2dft.config import ReadSettings
 from aet2dft.datasets import fept_2017
@@ -117,12 +118,29 @@ def test_structures_of_a_file_are_numbered_from_zero(tmp_path):
 
 
 def test_what_export_wrote_is_read_with_all_its_arrays(tmp_path):
-    atoms, _ = small_order()
-    again = read(write_atoms(atoms, tmp_path / "m.xyz"))
-    assert set(again.arrays) == set(atoms.arrays)
+    atoms = small_order()[0].copy()
+    atoms.set_array("residue", np.full(len(atoms), "MOL"))
+    written = atoms.copy()
+    written.set_array("chain", np.full(len(atoms), "chain A"))  # blanks are between columns
+    again = read(write_atoms(written, tmp_path / "m.xyz"))
+    assert {name: values.dtype.kind for name, values in again.arrays.items()} == {
+        name: values.dtype.kind for name, values in atoms.arrays.items()
+    }
     assert (again.arrays["site_id"] == atoms.arrays["site_id"]).all()
     with pytest.raises(InputError, match="leave out --species"):
         read(tmp_path / "m.xyz", settings=AET)
+
+
+def test_arrays_that_a_project_cannot_hold_are_left_out_and_named(tmp_path):
+    atoms = small()
+    for name in ("my/col", ".", "mine"):
+        atoms.set_array(name, np.arange(len(atoms)))
+    ase.io.write(tmp_path / "m.xyz", atoms, format="extxyz")
+    again = read(tmp_path / "m.xyz")
+    assert set(again.arrays) == {"numbers", "positions", "mine"}
+    assert any("left out: my/col, ." in note for note in again.info["notes"])
+    store.save(tmp_path / "run.h5", "order", {"atoms": again}, {})
+    assert (store.load_atoms(tmp_path / "run.h5").arrays["mine"] == atoms.arrays["mine"]).all()
 
 
 # MATLAB -------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from reference import sublattice_of
 from strategies import variants
 
-from aet2dft.structure.variants import ORDERED, PHASE_OF, PURE, VARIANTS, describe, phase, sublattice, variants_of
+from aet2dft.structure.variants import (
+    ORDERED,
+    PHASE_OF,
+    PURE,
+    VARIANTS,
+    describe,
+    layered_along,
+    phase,
+    sublattice,
+    variants_of,
+)
 
 
 def test_there_are_six_l10_eight_l12_and_two_pure_variants():
@@ -21,6 +31,7 @@ def test_phases_list_their_own_variants():
     assert variants_of("L10").tolist() == [3, 5, 6, 9, 10, 12]
     assert variants_of("L12").tolist() == [1, 2, 4, 7, 8, 11, 13, 14]
     assert variants_of("A1").size == 0
+    assert [v for v in range(16) if layered_along(v)] == variants_of("L10").tolist()
 
 
 @given(site=st.tuples(*[st.integers(-1000, 1000)] * 2), third=st.integers(-500, 500))
@@ -52,7 +63,7 @@ def test_a_variant_is_described_in_words(variant, words):
 
 @given(variant=st.sampled_from([3, 5, 6, 9, 10, 12]))
 def test_the_axis_of_l10_is_the_normal_of_its_pure_planes(variant):
-    axis = "xyz".index(describe(variant, "Fe", "Pt").split()[2].rstrip(","))
+    axis = "xyz".index(layered_along(variant))
     corners = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
     first = VARIANTS[variant][sublattice(corners)]
     assert len(set(corners[first][:, axis])) == 1

@@ -221,4 +221,4 @@ def _whether_extended(series: TiltSeries, settings: ReconstructSettings, *, able
         return False, "no extended object"
     if reaches_edges(series):
         return True, "the object goes on beyond the images, so only measured pixels are compared"
-    return False, "the object lies inside the images"
+    return False, "the object lies inside the images across the tilt axis"

@@ -44,14 +44,35 @@ def reaches_edges(series: TiltSeries) -> bool:
     does not. The product of neighboring lines measures that: noise, which differs from pixel to pixel, has no part in
     its mean, and how it differs from image to image tells the error.
     """
-    varying = series.projections - series.projections.mean(axis=2, keepdims=True)
+    return any(_cut(series.projections))
+
+
+def cut_columns(series: TiltSeries) -> list[int]:
+    """Those of the first and the last column of the images at which the object goes on beyond, along the tilt axis.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Images.
+
+    Notes
+    -----
+    As of `reaches_edges`.
+    """
+    cut = _cut(series.projections.swapaxes(1, 2))
+    return [column for column, there in zip((0, series.projections.shape[2] - 1), cut, strict=True) if there]
+
+
+def _cut(images: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Whether the object of images (n, lines, pixels) goes on beyond the first line, and beyond the last."""
+    varying = images - images.mean(axis=2, keepdims=True)
     variance = np.einsum("kxy,kxy->kx", varying[:, 1:], varying[:, :-1], dtype=np.float64)
-    if series.n_images < 2 or variance.shape[1] <= 2 * _EDGE:
-        return False
+    if len(images) < 2 or variance.shape[1] <= 2 * _EDGE:
+        return False, False
     inside = float(variance[:, _EDGE:-_EDGE].mean())
     edges = np.stack([variance[:, :_EDGE].mean(axis=1), variance[:, -_EDGE:].mean(axis=1)])
-    least = edges.mean(axis=1) - _SURE * edges.std(axis=1, ddof=1) / np.sqrt(series.n_images)
-    return bool(0 < _AS_INSIDE * inside < least.max())
+    first, last = edges.mean(axis=1) - _SURE * edges.std(axis=1, ddof=1) / np.sqrt(len(images))
+    return bool(0 < _AS_INSIDE * inside < first), bool(0 < _AS_INSIDE * inside < last)
 
 
 def slab(series: TiltSeries, thickness: float | None) -> tuple[int, int, int]:

@@ -78,11 +78,14 @@ class Calibration:
         return np.asarray(measured - self.background[:, None, None].astype(np.float32), dtype=np.float32)
 
     def r_factors(self, measured: Images, model: Images) -> Floats:
-        """R factor (n,) of every image: sum of absolute residuals over that of the counts above the background."""
+        """R factor (n,) of every image that shows the atoms: absolute residuals over the counts above the background.
+
+        NaN for the others.
+        """
         counts = self.above_background(measured)
         total = np.abs(counts).sum(axis=(1, 2), dtype=np.float64)
         residual = np.abs(counts - self.signal(model)).sum(axis=(1, 2), dtype=np.float64)
-        return np.asarray(residual / np.where(total > 0, total, 1.0))
+        return np.where(self.shown, residual / np.where(total > 0, total, 1.0), np.nan)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

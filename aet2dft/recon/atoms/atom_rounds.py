@@ -28,6 +28,7 @@ from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 PRODUCTS = 6
 """Products with the normal matrix per Gauss-Newton step."""
@@ -67,16 +68,17 @@ class Data:
     """(m,): numbers of the images that were far from where their angles say, and were found elsewhere."""
 
     @classmethod
-    def of(cls, series: TiltSeries, fraction: float, *, fit_geometry: bool = False) -> Data:
-        """Hold out a fraction of the images, two at least, evenly spaced in tilt, the first and the last excluded."""
-        n = series.n_images
+    def of(cls, series: TiltSeries, fraction: float, *, shown: Mask | None = None, fit_geometry: bool = False) -> Data:
+        """Hold out a fraction of the images that show the atoms, two at least, evenly in tilt but no end of it."""
+        tilts = series.tilt_angles if shown is None else np.where(shown, series.tilt_angles, np.inf)
+        n = int(np.isfinite(tilts).sum())
         count = max(_LEAST_HELD_OUT, round(fraction * n)) if fraction > 0 and n >= _LEAST_IMAGES else 0
         places = np.rint(np.linspace(0, n - 1, count + 2)[1:-1]).astype(np.intp)
-        held_out = np.sort(np.argsort(series.tilt_angles, kind="stable")[places])
+        held_out = np.sort(np.argsort(tilts, kind="stable")[places])
         return cls(
             geometry=ImageGeometry.of(series),
             measured=series.projections,
-            fitted=np.setdiff1d(np.arange(n), held_out),
+            fitted=np.setdiff1d(np.arange(series.n_images), held_out),
             held_out=held_out,
             fit_geometry=fit_geometry,
             relocated=np.zeros(0, dtype=np.intp),
@@ -102,7 +104,7 @@ class Model:
     source: NDArray[np.intp]
     """(N,): number among the atoms that came in; -1 for added ones."""
 
-    def of(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Model:
+    def of(self, which: NDArray[np.intp] | Mask) -> Model:
         """Some of them, by index or mask."""
         return Model(atoms=self.atoms.of_atoms(which), source=self.source[which])
 
@@ -166,7 +168,7 @@ def gauss_newton(
         model = images(geometry, atoms)
         problem = Problem.of(geometry, measured, model, calibration)
         residual = problem.target - model
-        r_factor = float(calibration.r_factors(measured, model).mean())
+        r_factor = float(np.nanmean(calibration.r_factors(measured, model)))
         r_free = _r_free(data, atoms)
         yield State(
             iteration=iteration,
@@ -341,7 +343,7 @@ def _odds(model: Model, state: State, min_distance: float) -> Floats:
     return log_odds(state.problem, model.atoms, state.residual, costs=costs, min_distance=min_distance)
 
 
-def _crowded(model: Model, min_distance: float) -> NDArray[np.bool_]:
+def _crowded(model: Model, min_distance: float) -> Mask:
     """Which atoms (N,) are nearer to a higher one than `DISTANCE` times the minimum distance."""
     order = np.argsort(-model.atoms.heights, kind="stable")
     near = np.zeros(len(order), dtype=np.bool_)
@@ -349,9 +351,7 @@ def _crowded(model: Model, min_distance: float) -> NDArray[np.bool_]:
     return near
 
 
-def _without(
-    model: Model, state: State, false: NDArray[np.bool_], near: NDArray[np.bool_], odds: Floats
-) -> tuple[Model, Changes]:
+def _without(model: Model, state: State, false: Mask, near: Mask, odds: Floats) -> tuple[Model, Changes]:
     """The model without atoms that are false by their odds, or too near to others; kinds follow the heights."""
     goes = false | near
     stays = model.of(~goes)
@@ -373,7 +373,7 @@ def _r_free(data: Data, atoms: GaussianAtoms) -> float:
         return float("nan")
     measured = data.measured[data.held_out]
     model = images(data.geometry.of_images(data.held_out), atoms)
-    return float(atom_fit.calibrate(measured, model).r_factors(measured, model).mean())
+    return float(np.nanmean(atom_fit.calibrate(measured, model).r_factors(measured, model)))
 
 
 def _changes(

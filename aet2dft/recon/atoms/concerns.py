@@ -45,18 +45,21 @@ def near_pairs(atoms: Atoms, min_distance: float) -> Sentences:
 
 def bad_image_limit(per_image: Floats) -> float:
     """R factor above which an image fits much worse than most (n,); where all is explained, none does."""
-    return float(max(BAD_IMAGE * np.median(per_image), FINE_IMAGE))
+    return float(max(BAD_IMAGE * np.nanmedian(per_image), FINE_IMAGE))
 
 
-def bad_images(per_image: Floats, shown: NDArray[np.bool_] | None = None) -> Sentences:
-    """Images that do not show the atoms, if it is known which (n,) do; and others that fit badly, by R factors (n,)."""
-    shown = np.ones(len(per_image), dtype=np.bool_) if shown is None else shown
-    bad, said = np.flatnonzero(shown & (per_image > bad_image_limit(per_image[shown]))), []
-    if not shown.all():
-        blank = np.flatnonzero(~shown)
-        does = "1 image does" if blank.size == 1 else f"{blank.size} images do"
-        listed = _listed([str(k) for k in blank])
-        said.append(f"{does} not show the atoms: {listed}; the fit went without, are they blank, or of something else?")
+def not_shown(per_image: Floats) -> Sentences:
+    """Images that do not show the atoms, whose R factors (n,) are NaN."""
+    blank = np.flatnonzero(np.isnan(per_image))
+    does = "1 image does" if blank.size == 1 else f"{blank.size} images do"
+    return (f"{does} not show the atoms: {_listed([str(k) for k in blank])}",) if blank.size else ()
+
+
+def bad_images(per_image: Floats) -> Sentences:
+    """Images that do not show the atoms, and others that fit badly, by R factors (n,) that are NaN for the former."""
+    without = "fit and R factors go without, are they blank, or of something else?"
+    said = [f"{blank}; {without}" for blank in not_shown(per_image)]
+    bad = np.flatnonzero(per_image > bad_image_limit(per_image))
     if bad.size:
         fits = "1 image fits" if bad.size == 1 else f"{bad.size} images fit"
         listed = _listed([str(k) for k in bad])

@@ -94,7 +94,8 @@ def derivative(geometry: ImageGeometry, atoms: GaussianAtoms, step: Floats) -> I
 
 def growth(geometry: ImageGeometry, atoms: GaussianAtoms) -> tuple[Images, Images]:
     """Changes (n, nx, ny) of the images with the logarithm of all widths, and with that of all heights."""
-    wider, narrower = (images(geometry, replace(atoms, widths=atoms.widths * factor)) for factor in (1.001, 0.999))
+    middle = np.maximum(atoms.widths, NARROWEST / 0.999)  # or the narrower ones would not be narrower
+    wider, narrower = (images(geometry, replace(atoms, widths=middle * factor)) for factor in (1.001, 0.999))
     return (wider - narrower) / np.float32(0.002), 0.5 * (wider + narrower)
 
 

@@ -83,8 +83,8 @@ def out_of_place(
     turn = float(np.degrees(np.sqrt((rotations**2).sum(axis=1).mean())))
     if np.median(fall.sum(axis=(1, 2), dtype=np.float64)) < _EXPLAINED or (shift < _SHIFTED and turn < _TURNED):
         return ()
-    r_before = calibration.r_factors(measured, before).mean()
-    r_after = calibrated.r_factors(measured, after).mean()
+    r_before = np.nanmean(calibration.r_factors(measured, before))
+    r_after = np.nanmean(calibrated.r_factors(measured, after))
     return (
         f"the images are not where the angles say: one step of {shift:.1f} pixels and {turn:.1f} degrees (rms) lowers "
         f"the R factor from {r_before:.3f} to {r_after:.3f}, and more steps lower it further; use --fit-geometry",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
+from aet2dft.recon.atoms.atom_fit import calibrate
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -16,8 +18,8 @@ _WANTED = (
 )
 
 
-def check_shown(atoms: GaussianAtoms, series: TiltSeries) -> None:
-    """Raise InputError where the images are not brighter at the atoms.
+def check_shown(atoms: GaussianAtoms, series: TiltSeries) -> NDArray[np.bool_]:
+    """Which images (n,) show the atoms; raise InputError where all together are not brighter there.
 
     Parameters
     ----------
@@ -30,6 +32,7 @@ def check_shown(atoms: GaussianAtoms, series: TiltSeries) -> None:
     contrast = model - model.mean(axis=(1, 2), keepdims=True)
     if not float((contrast * series.projections).sum(dtype=np.float64)) > 0:
         raise InputError(f"the images are not brighter where the atoms should be; {_WANTED}, and bright atoms on dark")
+    return calibrate(series.projections, model).shown
 
 
 def check_kept(before: Atoms, after: Atoms, *, n_kept: int, min_distance: float) -> None:

@@ -68,13 +68,13 @@ class Refinement:
     """How atoms were refined against images."""
 
     r_factor_before: float
-    """R factor of the atoms that came in: mean over the fitted images."""
+    """R factor of the atoms that came in: mean over the fitted images that show them."""
     r_factor_after: float
-    """R factor of the result: mean over all images."""
+    """R factor of the result: mean over all images that show it."""
     r_free: float
     """R factor of the held-out images before they joined the last step; NaN without them."""
     r_factor_per_image: Floats
-    """(n,): R factor of every image."""
+    """(n,): R factor of every image; NaN for those that do not show the atoms."""
     held_out: NDArray[np.intp]
     """(m,): numbers of the images that were held out."""
     history: Floats
@@ -111,6 +111,11 @@ class Refinement:
     """Variance of a pixel without atoms."""
     warnings: tuple[str, ...]
     """What the user should look at."""
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(n,): which images show the atoms."""
+        return np.isfinite(self.r_factor_per_image)
 
 
 def refine(
@@ -178,7 +183,8 @@ def refine(
         common = replace(series, projections=series.projections / np.float32(unit))
         return _in_unit(unit, *refine(atoms, common, settings, min_distance=min_distance, seed=seed, progress=progress))
     start, species = _start(atoms, series)
-    data = Data.of(series, settings.held_out, fit_geometry=settings.fit_geometry)
+    shown = check_shown(start.atoms, series)
+    data = Data.of(series, settings.held_out, shown=shown, fit_geometry=settings.fit_geometry)
     history: list[tuple[float, ...]] = []
 
     def seen(state: State) -> None:
@@ -207,7 +213,7 @@ def refine(
     n_added, n_dropped = len(result) - len(came), len(atoms) - len(came)
     return result, Refinement(
         r_factor_before=history[0][2],
-        r_factor_after=float(per_image.mean()),
+        r_factor_after=float(np.nanmean(per_image)),
         r_free=r_free,
         r_factor_per_image=per_image,
         held_out=data.held_out,
@@ -231,7 +237,7 @@ def refine(
             *concerns.replaced(len(atoms), n_added, n_dropped, moved, 0.5 * min_distance),
             *concerns.spread(atoms.positions[came], result.positions[: len(came)]),
             *concerns.near_pairs(result, min_distance),
-            *concerns.bad_images(per_image, last.calibration.shown),
+            *concerns.bad_images(per_image),
             *_poses(last, series, shifts, rotations),
             *concerns.not_confirmed(history[0][3], r_free),
         ),
@@ -280,7 +286,6 @@ def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
         kinds=kinds,
         widths=np.full(len(species), width / series.pixel_size),
     )
-    check_shown(gaussians, series)
     return Model(atoms=gaussians, source=np.arange(len(atoms))).in_order(), species
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
 from aet2dft.recon.images.array_files import KINDS, stored_arrays
-from aet2dft.text_tables import TextTable, counts, read_table
+from aet2dft.text_tables import MARKS, TextTable, column_names, counts, read_table
 
 TEXT = (".txt", ".csv", ".tsv", ".dat", ".tlt", ".rawtlt", ".ang")
 _LONGEST = 1 << 24
@@ -23,8 +23,11 @@ _TURNS = ("phi", "psi", "beta", "gamma", "φ", "ψ", "β", "γ")
 """Names of columns that turn the object about other axes, unless they are zero."""
 _BESIDE = ("image", "frame", "index", "number", "no", "n", "id", "file", "dose", "time", "exposure")
 """Names of other columns, which are known as such even if only blanks stand between the names."""
-_UNIT = re.compile(r"[\s_]*([\[(].*[\])]|(?<=[\s_])(deg|degrees?|rad|radians?)|°)$")
+_KNOWN = {*_TILT, *_TURNS, *_BESIDE}
+_UNIT = re.compile(r"[\s_,/]*([\[(].*[\])]|(?<=[\s_,/])(in\s+)?(deg|degrees?|rad|radians?)|°)$")
 """At the end of a name."""
+_SERIES = re.compile(r"tilt[\s_-]*series")
+"""Is no column with the tilt."""
 _FULL_TURN = 360.0
 _RADIANS = 3.2
 """Angles that differ and all lie within ± this many degrees are radians: such a range tells nothing of the depth."""
@@ -76,17 +79,43 @@ def _read_text(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...], bool, 
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the angles as text, .csv, .mat or .npy")
     table = read_table(path, _LONGEST)
-    above = {_plain(name) for name in table.comment}
-    if above.issuperset(_EULER) or (above.intersection(_TILT) and not table.by_blanks):
-        table = replace(table, names=table.comment)
+    table = table if table.names else _named_above(table)
     if table.names:
         columns, notes = _named_columns(table, path)
         return table.numbers(columns, path), table.lines, True, table.notes + notes
     values = table.numbers(list(range(len(table.rows[0]))), path)
+    if values.shape[1] == len(_EULER):
+        _refuse_other_names(table, path)
     if values.shape[1] == 2 and counts(values[:, 0]):
         said = f"first column of {path.name} taken for the numbers of the images, the second for their angles"
         return values[:, 1:], table.lines, True, (*table.notes, said)
     return values, table.lines, False, table.notes
+
+
+def _named_above(table: TextTable) -> TextTable:
+    """The table with the names that a comment above its rows gives."""
+    width = len(table.rows[0])
+    for line in reversed(table.above):
+        names = column_names(line, width)
+        plain = {_plain(name) for name in names}
+        tilt = any(mark in line for mark in MARKS) and not plain.isdisjoint(_TILT)
+        if len(names) == width and (tilt or plain <= _KNOWN or plain.issuperset(_EULER)):
+            return replace(table, names=names, by_blanks=False)
+    return table
+
+
+def _refuse_other_names(table: TextTable, path: Path) -> None:
+    """Three columns are three angles unless a line above them may name something else."""
+    for line in table.above:
+        words = [_plain(word) for word in re.findall(r"\w+", _SERIES.sub("", line.lower()))]
+        if any(tuple(words[k : k + 3]) == _EULER for k in range(len(words))):
+            continue
+        names = len(column_names(line, 3)) == 3 and any(mark in line for mark in MARKS)
+        if names or not set(words).isdisjoint(_TILT) or len(_KNOWN.intersection(words)) > 1:
+            raise InputError(
+                f"{path}: {line[:60]!r} above three columns may name others than {', '.join(_EULER)}; write one name "
+                f"for each above them, as {','.join(_EULER)} or image,tilt,dose"
+            )
 
 
 def _plain(name: str) -> str:
@@ -108,7 +137,7 @@ def _named_columns(table: TextTable, path: Path) -> tuple[list[int], Notes]:
         if len(chosen) != 1:
             what = "several may be the tilt" if chosen else "none is called tilt"
             raise InputError(f"{path}: of its columns {listed} {what}; call one tilt, or three phi, theta, psi")
-        if table.by_blanks and not set(names) <= {*_TILT, *_TURNS, *_BESIDE}:
+        if table.by_blanks and not set(names) <= _KNOWN:
             said = " ".join(table.names)
             raise InputError(
                 f"{path}: {said!r} may be a title or names of columns; put commas between names, or a # first"
@@ -119,7 +148,7 @@ def _named_columns(table: TextTable, path: Path) -> tuple[list[int], Notes]:
             raise InputError(f"{path}: its column {name} turns the object too; give three columns phi, theta, psi")
     if len(chosen) == len(names):
         return chosen, ()
-    others = ", ".join(name for k, name in enumerate(table.names) if k not in chosen)
+    others = ", ".join(name or "unnamed" for k, name in enumerate(table.names) if k not in chosen)
     said = ", ".join(table.names[k] for k in chosen)
     return chosen, (f"angles: {said} of {path.name}; {others} not read",)
 
@@ -152,13 +181,13 @@ def _one_row_per_image(
     shape = values.shape
     if values.ndim == 1 or (values.ndim == 2 and (shape[1] == 1 or (shape[0] == 1 and shape[1] != 3))):
         return values.ravel(), ()
-    if shape == (3, 3) and not rows_are_images:
-        names = ",".join(_EULER)
+    if shape in ((3, 2), (3, 3)) and not rows_are_images:
+        count, names = ("two", "three")[shape[1] - 2], ",".join(_EULER)
         raise InputError(
-            f"{path}: three rows and three columns do not say which are images; give text that begins with {names}"
+            f"{path}: three rows and {count} columns do not say which are images; give text that begins with {names}"
         )
     if values.ndim == 2 and shape[1] == 3:
-        if not rows_are_images and counts(values[:, 0]):
+        if not rows_are_images and counts(np.sort(values[:, 0])):
             raise InputError(
                 f"{path}: the first of its three columns counts {values[0, 0]:g}, {values[1, 0]:g} ... as numbers of "
                 f"images do, and would be phi; write the names above, as {','.join(_EULER)} or image,tilt,dose"
@@ -175,7 +204,7 @@ def check_angles(
     """Raise InputError for angles (n,) or (n, 3) that are not finite, beyond a full turn, or radians."""
     bad = np.flatnonzero(~(np.abs(angles) <= _FULL_TURN).reshape(len(angles), -1).all(axis=1))
     if bad.size:
-        where = f"{path}, line {lines[bad[0]]}" if lines else f"{path}, row {bad[0]}"
+        where = f"{path}, line {lines[bad[0]]}" if len(lines) == len(angles) else f"{path}, row {bad[0]}"
         raise InputError(f"{where}: {angles[bad[0]]} is no angle within ±360 degrees; mend or remove it")
     if not assume_degrees and look_like_radians(angles):
         raise InputError(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft import hdf5
-from aet2dft.array_headers import npz_headers, unreadable
+from aet2dft.array_headers import npz_headers, tiff_pages, unreadable
 from aet2dft.errors import Aet2dftError, InputError
 from aet2dft.matlab import mat_array, mat_variables
 from aet2dft.mrc import SUFFIXES, mrc_array, mrc_header
@@ -107,10 +107,11 @@ def _mat(path: Path) -> dict[str, StoredArray]:
 
 
 def _npy(path: Path) -> dict[str, StoredArray]:
-    # the memory map fails where the header declares more than the file holds
+    # the memory map fails where the header declares more than the file holds; kept, it would hold the file open
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     _require_numbers(path, path.stem, values.dtype)
-    return {path.stem: StoredArray(shape=values.shape, load=partial(np.array, values))}
+    load = partial(_guarded, path, partial(np.load, path, allow_pickle=False))
+    return {path.stem: StoredArray(shape=values.shape, load=load)}
 
 
 def _npz(path: Path) -> dict[str, StoredArray]:
@@ -137,13 +138,20 @@ def _tiff(path: Path) -> dict[str, StoredArray]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        shape, dtype = tuple(series.shape), np.dtype(series.dtype)
+        parts, shape = tiff_pages(file)
+        dtype = np.dtype(parts[0].dtype)
     _require_numbers(path, path.stem, dtype)
     hdf5.check_size(path, path.stem, shape, dtype.itemsize)
+    return {path.stem: StoredArray(shape=shape, load=partial(_guarded, path, partial(_tiff_values, path)))}
 
-    load = partial(_guarded, path, partial(tifffile.imread, path))
-    return {path.stem: StoredArray(shape=shape, load=load)}
+
+def _tiff_values(path: Path) -> NDArray[Any]:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        parts, _ = tiff_pages(file)
+        values = [part.asarray() for part in parts]
+    return np.stack(values) if len(values) > 1 else values[0]
 
 
 def _hdf5(path: Path) -> dict[str, StoredArray]:

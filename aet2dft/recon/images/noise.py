@@ -80,7 +80,9 @@ def _deviation(image: NDArray[Any], filters: _Filters, constant: float, gain: fl
     return float(np.sqrt(2.0 / np.pi) * np.sqrt(np.maximum(variance, 0.0)).mean())
 
 
-def noise_r_factor(images: ArrayLike, background: ArrayLike = 0.0) -> NDArray[np.float64]:
+def noise_r_factor(
+    images: ArrayLike, background: ArrayLike = 0.0, *, deviation: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """R factor that the true model of each image has, because of the noise.
 
     Parameters
@@ -89,11 +91,14 @@ def noise_r_factor(images: ArrayLike, background: ArrayLike = 0.0) -> NDArray[np
         Images as they were recorded.
     background : array_like, shape () or (n,)
         What is subtracted from each before its R factor is taken.
+    deviation : array_like, shape (n,), optional
+        What `noise_deviation` finds in these images, where it is known.
     """
     stack = np.asarray(images)
     level = np.broadcast_to(np.asarray(background, dtype=np.float64), len(stack))
     size = np.array([np.abs(image - ground).mean(dtype=np.float64) for image, ground in zip(stack, level, strict=True)])
-    return np.asarray(noise_deviation(stack) / np.where(size > 0, size, 1.0))
+    known = noise_deviation(stack) if deviation is None else np.asarray(deviation)
+    return np.asarray(known / np.where(size > 0, size, 1.0))
 
 
 def unexplained(r_factor: float, noise: float) -> float:

@@ -20,10 +20,12 @@ _FRAMES = tuple(
 """All exchanges and reversals of axes."""
 
 _SAME_FRAME = 0.9
-"""Fraction of the reference that is identified in the frame it has, above which no other is tried."""
+"""Fraction of what can be identified that is in the frame it has, above which no other is tried."""
 _BELIEVED = 0.5
-"""Another frame is believed where it identifies this fraction of the reference, and misses at most this part of what
-the given one misses: a crystal fits itself in part however it is turned."""
+"""Another frame is believed where it identifies this fraction of what can be, and misses at most this part of what the
+given one misses: a crystal fits itself in part however it is turned."""
+_LEAST = 0.25
+"""Part of the reference that counts as what can be identified in smaller models: a few atoms fit it by chance."""
 _WORTHWHILE = 0.9
 """A turn must lower the rmsd to this fraction."""
 _SIGNIFICANT = 10.0
@@ -55,13 +57,15 @@ def match_any_frame(model: Atoms, reference: Atoms, *, radius: float) -> tuple[M
     -----
     The images alone do not say how their tilt axis and the beam lie in the object: where angles were fitted, the
     whole model may have turned with them. A small turn that explains much of the distances is taken out and said.
+    A model that holds a part of the reference is judged by what it can identify of it.
     """
     given = _from_any_origin(model, reference, np.eye(3), radius)
-    if given.fraction_identified >= _SAME_FRAME:
+    n = max(min(len(model), len(reference)), _LEAST * len(reference))
+    if given.n_right >= _SAME_FRAME * n:
         return match_turned(model, reference, given)
     tried = [_from_any_origin(model, reference, frame, radius) for frame in _FRAMES]
     best = max(range(len(tried)), key=lambda k: _how_good(tried[k]))
-    found, frame, n = tried[best], _FRAMES[best], len(reference)
+    found, frame = tried[best], _FRAMES[best]
     if found.n_right < _BELIEVED * n or n - found.n_right > _BELIEVED * (n - given.n_right):
         return match_turned(model, reference, given)
     kind = "turned" if np.linalg.det(frame) > 0 else "a mirror image (axes exchanged or reversed)"

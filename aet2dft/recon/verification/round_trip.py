@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings, TraceSettings, VerifySettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.atom_fit import calibrate
+from aet2dft.recon.atoms.concerns import not_shown
 from aet2dft.recon.atoms.image_poses import corrected
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.atoms.simulate import WIDTH, Noise, simulate_images, with_noise
@@ -27,7 +28,7 @@ Warnings = tuple[str, ...]
 _LAYER = 2.0
 """Å: thickness of the layers below the surface in which errors are counted."""
 _SAME_OBJECT = 0.5
-"""Part of a known model that is matched at least where it is the model of the same object."""
+"""Part of the smaller of two models that is matched at least where they are of the same object."""
 _AT_ONCE = 100
 """Atoms whose distances to all faces of the hull are held together."""
 
@@ -71,7 +72,7 @@ class Verification:
     profile: DepthProfile
     """Errors against the depth."""
     r_factor: float
-    """Of the images of the model, each with the scale and background that fit best; NaN without measured images."""
+    """Of the images that show the model, each with the best scale and background; NaN without measured images."""
     warnings: tuple[str, ...]
     """What the user should look at."""
     images: ImageComparison | None = None
@@ -165,7 +166,7 @@ def verify(
     if truth is not None:
         found, reference = atoms, truth
         pairs, orientation, warnings = match_any_frame(atoms, truth, radius=settings.radius)
-        warnings += (*_without_elements({"model": atoms, "known model": truth}), *_of_another(pairs, settings.radius))
+        warnings += (*_without_elements({"model": atoms, "known model": truth}), *_of_another(atoms, truth, pairs))
     elif series is not None and posed is not None and exact is not None:
         if settings.method != "linear":
             exact, comparison, warnings = _scattered(atoms, posed, exact, settings, cache, progress)
@@ -183,13 +184,14 @@ def verify(
             warnings += notes
     else:
         raise InputError("verify needs a known model (--truth) or the images of the model; give one of them")
+    fits = np.zeros(0) if series is None or exact is None else _r_factors(exact, series)
     return found, Verification(
         method=settings.method if truth is None else "truth",
         match=pairs,
         orientation=orientation,
         profile=depth_profile(reference, pairs, right=_right(found, reference, pairs)),
-        r_factor=float("nan") if series is None or exact is None else _r_factor(exact, series),
-        warnings=warnings,
+        r_factor=float(np.nanmean(fits)) if fits.size else float("nan"),
+        warnings=(*warnings, *not_shown(fits)),
         images=comparison,
     )
 
@@ -203,15 +205,22 @@ def _without_elements(models: dict[str, Atoms]) -> Warnings:
     )
 
 
-def _of_another(pairs: Match, radius: float) -> Warnings:
-    """That most atoms of the known model have no counterpart."""
-    n = pairs.n_matched + pairs.n_missed
-    if pairs.n_matched >= _SAME_OBJECT * n:
-        return ()
-    return (
-        f"only {pairs.n_matched} of {n} atoms of the known model have one of the model within {radius:g} Å, in any "
-        "hand and exchange of axes: is it the same object?",
-    )
+def _of_another(model: Atoms, reference: Atoms, pairs: Match) -> Warnings:
+    """That the known model is one of other elements, or that most atoms have no counterpart."""
+    here, there = ({chemical_symbols[z] for z in np.unique(atoms.numbers) if z} for atoms in (model, reference))
+    said: Warnings = ()
+    if here and there and not here & there:
+        said += (
+            f"no atom can be identified: the model holds {', '.join(sorted(here))}, the known model "
+            f"{', '.join(sorted(there))}; is it the same object?",
+        )
+    smaller, n = ("model", len(model)) if len(model) < len(reference) else ("known model", len(reference))
+    if pairs.n_matched < _SAME_OBJECT * n:
+        said += (
+            f"only {pairs.n_matched} of {n} atoms of the {smaller} have a partner within {pairs.radius:g} Å, and no "
+            "exchange or reversal of axes gives clearly more: are both of the same object?",
+        )
+    return said
 
 
 def species_known(found: Atoms | None, result: Verification) -> bool:
@@ -341,8 +350,8 @@ def simulated_series(
     return replace(series, projections=images.astype(np.float32))
 
 
-def _r_factor(exact: NDArray[np.float32], series: TiltSeries) -> float:
-    return float(calibrate(series.projections, exact).r_factors(series.projections, exact).mean())
+def _r_factors(exact: NDArray[np.float32], series: TiltSeries) -> NDArray[np.float64]:
+    return calibrate(series.projections, exact).r_factors(series.projections, exact)
 
 
 def _right(found: Atoms, reference: Atoms, pairs: Match) -> NDArray[np.bool_]:

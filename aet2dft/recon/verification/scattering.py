@@ -53,7 +53,7 @@ class ImageComparison:
     correlation: NDArray[np.float64]
     """(m,): their correlation coefficient with the measured ones."""
     r_factor_linear: NDArray[np.float64]
-    """(m,): R factor of the linear images."""
+    """(m,): R factor of the linear images; both NaN for an image that does not show the atoms."""
     correlation_linear: NDArray[np.float64]
     """(m,): correlation coefficient of the linear images."""
 
@@ -146,7 +146,7 @@ def compare_images(series: TiltSeries, which: NDArray[np.int64], fine: Images, l
     measured = series.projections
 
     def r_factor(source_size: float) -> float:
-        return float(_r_factors(measured, with_source(fine, scan, source_size)).mean())
+        return float(np.nanmean(_r_factors(measured, with_source(fine, scan, source_size))))
 
     source = float(minimize_scalar(r_factor, bounds=_SOURCES, method="bounded", options={"xatol": _RESOLVED}).x)
     scattered = with_source(fine, scan, source)
@@ -161,7 +161,7 @@ def compare_images(series: TiltSeries, which: NDArray[np.int64], fine: Images, l
 
 
 def _r_factors(measured: Images, model: Images) -> NDArray[np.float64]:
-    """(n,): R factor of every image, with its own scale and background."""
+    """(n,): R factor of every image, with its own scale and background; NaN where it does not show the atoms."""
     return calibrate(measured, model).r_factors(measured, model)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aet2dft.config import ReconstructSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.algorithms.catalog import ALGORITHMS, choose
-from aet2dft.recon.algorithms.extent import slab
+from aet2dft.recon.algorithms.extent import cut_columns, slab
 from aet2dft.recon.algorithms.mapped import applied
 from aet2dft.recon.fourier.columns import centered_columns
 from aet2dft.recon.images.calibration import divided, find_brightness, find_center, moved
@@ -21,6 +21,8 @@ from aet2dft.recon.volumes.support import background, shadow_support
 
 FEWEST = 5
 """Images that can be calibrated against each other."""
+_NOTHING = 0.01
+"""Part of the absolute sum of images, below which what is above zero is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +125,11 @@ def prepare(planned: Plan, scratch: Path | None = None) -> Problem:
         What is going to be done.
     scratch : Path, optional
         Folder for a file that holds the images; default: they are held in memory.
+
+    Raises
+    ------
+    InputError
+        If the shadows of the object have no voxel in common, or a density that is positive explains nothing.
     """
     series, settings, support = planned.series, planned.settings, planned.support
     if settings.center_offset is not None:
@@ -137,6 +144,8 @@ def prepare(planned: Plan, scratch: Path | None = None) -> Problem:
         )
     ground = background(series, support)
     series = replace(series, projections=applied(np.subtract, series.projections, ground, scratch))
+    if settings.positivity:
+        _refuse_dark(series, planned.series)
     problem = Problem(
         series=series,
         support=support,
@@ -144,7 +153,7 @@ def prepare(planned: Plan, scratch: Path | None = None) -> Problem:
         image_scale=np.full(series.n_images, np.nan),
         equalized=False,
         center_offset=settings.center_offset or 0.0,
-        warnings=(),
+        warnings=() if planned.settings.extended else _cut(planned.series),
     )
     # an object that is cut by the images has no center of mass in them, and no brightness
     if support.all() or series.n_images < FEWEST:
@@ -163,12 +172,12 @@ def _centered(problem: Problem) -> Problem:
     )
     if not found.agreed:
         said = f"{what}, but not all images agree; --center-offset {found.pixels:.2f} takes it"
-        return replace(problem, warnings=(said,))
+        return replace(problem, warnings=(*problem.warnings, said))
     return replace(
         problem,
         series=moved(problem.series, found.pixels),
         center_offset=found.pixels,
-        warnings=(f"{what}; it is taken there",),
+        warnings=(*problem.warnings, f"{what}; it is taken there"),
     )
 
 
@@ -187,6 +196,31 @@ def _equalized(problem: Problem, scratch: Path | None) -> Problem:
             f"the brightness of the images differs by {100 * found.scales.std():.1f} %; they were made equally bright",
         ),
     )
+
+
+def _cut(series: TiltSeries) -> tuple[str, ...]:
+    """That the object goes on beyond the images along the tilt axis."""
+    columns = cut_columns(series)
+    if not columns:
+        return ()
+    where = " and ".join(map(str, columns))
+    return (
+        f"the images cut the object along the tilt axis, at column {where}: it is reconstructed as far as they show "
+        "it, and atoms at the cut are incomplete",
+    )
+
+
+def _refuse_dark(series: TiltSeries, measured: TiltSeries) -> None:
+    """Refuse images that are below zero after their background was taken off: the volume would be zero."""
+    bright = sum(float(np.maximum(image, 0.0).sum(dtype=np.float64)) for image in series.projections)
+    total = sum(float(np.abs(image).sum(dtype=np.float64)) for image in series.projections)
+    if bright < _NOTHING * total:
+        low, high = measured.projections.min(), measured.projections.max()
+        raise InputError(
+            f"hardly anything in the images is above zero or brighter than their background (values from {low:.3g} to "
+            f"{high:.3g}): are they logarithms, or is an offset in them? give intensities that grow with the "
+            "thickness, as in dark field, the vacuum at zero"
+        )
 
 
 def _check_center(series: TiltSeries, offset: float) -> None:

@@ -75,7 +75,8 @@ def test_a_trial_finds_how_many_iterations_are_enough(series, truth, algorithm):
 
 def test_the_reason_names_what_decided(series):
     assert choose(series, ReconstructSettings(), has_support=False).reason == (
-        "accelerated least squares (one tilt axis, plane by plane): the object lies inside the images"
+        "accelerated least squares (one tilt axis, plane by plane): "
+        "the object lies inside the images across the tilt axis"
     )
     turned = TiltSeries.from_angles(series.projections, np.full((len(TILTS), 3), 1.0), pixel_size=0.5)
     assert "three dimensions" in choose(turned, ReconstructSettings(), has_support=False).reason

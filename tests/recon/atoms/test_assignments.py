@@ -60,6 +60,14 @@ def test_a_hill_of_non_atoms_stays_one_where_the_species_above_it_are_as_bright_
     assert result.composition["Cu"] == pytest.approx(350, abs=5)
 
 
+def test_a_few_maxima_far_below_all_atoms_are_no_outliers_of_the_fainter_species():
+    values, labels = populations(0, (0.054, 0.249, 0.923), (0.005, 0.033, 0.026), (7, 48, 252))
+    _, result = classify(candidates(values), None, FE_PT)
+    assert (result.n_rejected, result.composition) == (7, {"Fe": 48, "Pt": 252})
+    _, result = classify(candidates(values[labels > 0]), None, FE_PT)
+    assert (result.n_rejected, result.composition) == (0, {"Fe": 48, "Pt": 252})
+
+
 def test_maxima_that_are_the_more_the_lower_they_are_are_no_hill_and_a_gaussian_is_one():
     random = np.random.default_rng(5)
     high = random.normal(1.0, 0.02, 200)

@@ -101,6 +101,9 @@ def test_an_image_that_does_not_show_the_atoms_has_no_part_in_the_fit(unit, blan
     found, without = atom_fit.calibrate(measured, model), atom_fit.calibrate(measured[others], model[others])
     assert np.flatnonzero(~found.shown).tolist() == [5]
     assert without.shown.all()
+    found_r = found.r_factors(measured, model)
+    np.testing.assert_allclose(found_r[others], without.r_factors(measured[others], model[others]), rtol=1e-6)
+    assert np.isnan(found_r[5])
     assert (found.gain, found.offset) == (without.gain, without.offset)
     assert atom_fit.normalized(atoms, found)[1].scale[others].mean() == pytest.approx(1.0)
     problem = Problem.of(GEOMETRY, measured, model, found)

@@ -72,6 +72,11 @@ def test_held_out_images_are_spread_over_the_tilts_and_are_not_fitted(series):
     assert not data.all_fitted().held_out.size
     assert not Data.of(series, 0.0).held_out.size
     assert Data.of(series, 0.01).held_out.tolist() == [10, 19]
+    blank = np.isin(np.arange(30), [0, 10, 20])
+    known = Data.of(series, 0.01, shown=~blank)
+    assert known.held_out.tolist() == [11, 19]
+    assert set(known.held_out) | set(known.fitted) == set(range(30))
+    assert not Data.of(series, 0.1, shown=np.arange(30) < 9).held_out.size
 
 
 def test_steps_lower_the_r_factor_of_held_out_images(series):

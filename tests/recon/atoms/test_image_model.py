@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, adjoint, derivative, images, normal_blocks
+from aet2dft.recon.atoms.image_model import (
+    NARROWEST,
+    GaussianAtoms,
+    ImageGeometry,
+    adjoint,
+    derivative,
+    growth,
+    images,
+    normal_blocks,
+)
 from aet2dft.recon.geometry import tilt_rotations
 
 
@@ -75,6 +84,20 @@ def test_the_derivative_is_that_of_finite_differences(seed):
     # what the cut leaves out is the largest difference of the two; it is known, and taken from the images of the cut
     cut = exact_derivative(where, atoms, step) - exact_derivative(where, atoms, step, reach=3.7)
     np.testing.assert_allclose(found + cut, difference, atol=1e-5 * np.abs(difference).max())
+
+
+@pytest.mark.parametrize("width", [NARROWEST, 1.4])
+def test_the_growth_with_the_width_is_that_of_the_formula_at_the_narrowest_width_too(width):
+    """Truth: height (r**2 / sigma**2 - 2) times the Gaussian, pixel by pixel, for an atom alone."""
+    one, where = replace(cloud(1), widths=np.full(2, width)), geometry()
+    square = np.empty((4, *where.shape))
+    for k, (axes, center) in enumerate(zip(where.axes, where.centers, strict=True)):
+        row, column = axes @ one.positions[0] + center
+        square[k] = ((np.indices(where.shape) - np.array([row, column])[:, None, None]) ** 2).sum(axis=0) / width**2
+    wider, brighter = growth(where, one)
+    wanted = (square - 2.0) * exact(where, one)
+    assert np.abs(wider - wanted).max() < 0.01 * np.abs(wanted).max()
+    np.testing.assert_allclose(brighter, exact(where, one), atol=4e-3 * brighter.max())
 
 
 def exact_derivative(where, atoms, step, reach=np.inf):

@@ -37,6 +37,9 @@ def test_dark_atoms_are_not_shown():
         positions=np.array([[1.0, 0.0, 2.0]]), heights=np.ones(1), kinds=np.zeros(1, int), widths=np.array([1.2])
     )
     bright = images(ImageGeometry.of(empty), atoms)
-    check_shown(atoms, TiltSeries.from_angles(bright, [-30, 0, 30], pixel_size=0.5))
+    assert check_shown(atoms, TiltSeries.from_angles(bright, [-30, 0, 30], pixel_size=0.5)).all()
+    one = np.arange(3)[:, None, None] == 1
+    shown = check_shown(atoms, TiltSeries.from_angles(np.where(one, 0.0, bright), [-30, 0, 30], pixel_size=0.5))
+    assert shown.tolist() == [True, False, True]
     with pytest.raises(InputError, match="not brighter where the atoms should be"):
         check_shown(atoms, TiltSeries.from_angles(-bright, [-30, 0, 30], pixel_size=0.5))

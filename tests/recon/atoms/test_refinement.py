@@ -174,8 +174,8 @@ def test_an_image_that_does_not_belong_is_named(ball, series):
     assert any(text.startswith("1 image fits badly") and text.endswith(": 7") for text in result.warnings)
 
 
-def test_a_blank_image_costs_no_atom_does_not_move_and_is_named(ball, series):
-    """Truth: the ball; image 7 is zero."""
+def test_a_blank_image_costs_no_atom_does_not_move_is_named_and_has_no_part_in_r_factors(ball, series):
+    """Truth: the ball; image 7, which would be held out, is zero."""
     images = series.projections.copy()
     images[7] = 0.0
     spoiled = TiltSeries.from_angles(images, TILTS, pixel_size=PIXEL)
@@ -188,6 +188,13 @@ def test_a_blank_image_costs_no_atom_does_not_move_and_is_named(ball, series):
     assert not any("fits badly" in text for text in result.warnings)
     np.testing.assert_allclose(np.delete(result.scale, 7), 1.0, atol=0.02)
     assert np.linalg.norm(result.shifts[7]) < 0.1
+    assert np.flatnonzero(~result.shown).tolist() == [7]
+    assert len(result.held_out) == 2
+    assert 7 not in result.held_out
+    r_factors = np.delete(result.r_factor_per_image, 7)
+    assert result.r_factor_after == pytest.approx(r_factors.mean())
+    r_held_out = result.r_factor_per_image[result.held_out].mean()
+    assert np.nanmax(np.abs(result.history[1:, 2:] - (r_factors.mean(), r_held_out))) < 0.02
 
 
 def test_images_that_are_out_of_place_are_told_but_not_of_a_film(ball, series, refined, monkeypatch):

@@ -1,5 +1,6 @@
 """Files of angles. Truth: tables written here; published angle files (data)."""
 
+import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -82,8 +83,75 @@ def test_a_column_that_is_not_read_may_hold_words(tmp_path):
 def test_a_comment_above_the_rows_may_name_the_columns(tmp_path):
     assert_array_equal(read_angles(text(tmp_path, "# theta phi psi\n60 1 2\n6 3 4\n"))[0], [[1, 60, 2], [3, 6, 4]])
     assert_array_equal(read_angles(text(tmp_path, "# n,tilt\n7,-60\n9,6\n"))[0], [-60, 6])
-    for title in ("# tilts by hand", "# tilt of FePt", "Euler angles"):
+    for title in ("# tilts by hand", "# tilt series of FePt", "Euler angles", "# tilt: phi, theta, psi, FePt"):
         assert_array_equal(read_angles(text(tmp_path, f"{title}\n1 60 2\n3 6 4\n"))[0], [[1, 60, 2], [3, 6, 4]])
+
+
+SYMMETRIC = [(5, -12, 3.5), (3, -4, 1.5), (2, 4, 1.0), (4, 12, 2.5)]
+"""Number, tilt and dose of images as instruments list them that begin at zero and go to both sides."""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Frame #,Tilt,Dose",
+        "Image,Tilt,Dose (%)",
+        "#,Tilt,Dose",
+        "#\tTilt\tDose",
+        "# Frame #,Tilt,Dose",
+        "# Frame Tilt Dose",
+        "# FePt of today\n# Frame, Tilt, Dose\n# one, degrees, e\n",
+        "# FePt of today\nFrame,Tilt,Dose  # degrees",
+        "Frame Tilt (deg) Dose",
+        "# Frame  Tilt (deg)  Dose (%)",
+        "# Frame Tilt Dose\n\n# - deg e/A2",
+        '"Frame, no";"Tilt, deg";"Dose"',
+        '"Frame no","Tilt (deg, stage)","Dose"',
+        "Frame,alpha/°,Dose",
+        ",Tilt,Dose",
+        "\ufeffFrame;Tilt [°];Dose",
+    ],
+)
+@pytest.mark.parametrize("mark", [", ", "\t", ";"])
+def test_heads_of_instruments_say_which_column_is_the_tilt(tmp_path, head, mark):
+    rows = "".join(f"{mark.join(map(str, row))}\n" for row in SYMMETRIC)
+    assert_array_equal(read_angles(text(tmp_path, f"{head}\n{rows}", "a.csv"))[0], [-12, -4, 4, 12])
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("Frame # Tilt Dose", "'Frame # Tilt Dose' above three columns may name others than phi, theta, psi"),
+        ("Tilt series of FePt\nFrame,Tilt,Dose", "line 2: 'Frame Tilt Dose' are no numbers"),
+        ("Frame no  Tilt angle  Dose", "may name others"),
+        ('"Frame no" "Tilt angle" "Dose"', "'Frame no Tilt angle Dose' may be a title or names of columns"),
+        ("# tilt of FePt", "may name others"),
+        ("# Nr, Kippung, Dosis", "'Nr, Kippung, Dosis' above three columns may name others"),
+        ("# Image,Tilt", "may name others"),
+        ("Image;Tilt", r"2 names \(Image, Tilt\) stand above 3 columns"),
+        ('"Frame, no","Tilt"', r"2 names \(Frame, no, Tilt\) stand above 3 columns"),
+        ("# phi, tilt, dose", "its column phi turns the object too"),
+    ],
+)
+def test_heads_that_may_say_something_else_never_make_three_angles(tmp_path, head, message):
+    rows = "".join(" ".join(map(str, row)) + "\n" for row in SYMMETRIC)
+    with pytest.raises(InputError, match=message):
+        read_angles(text(tmp_path, f"{head}\n{rows}", "a.csv"))
+
+
+def test_columns_without_names_are_no_angles_where_they_may_be_numbers_of_images(tmp_path):
+    rows = "5,-12,3\n3,-4,1\n1,0,0\n2,4,1\n4,12,2\n"
+    with pytest.raises(InputError, match=r"counts 5, 3 \.\.\. as numbers of images do"):
+        read_angles(text(tmp_path, rows, "a.csv"))
+    with pytest.raises(InputError, match="three rows and two columns do not say which are images"):
+        read_angles(text(tmp_path, "2,-12\n5,-4\n7,0\n", "a.csv"))
+
+
+def test_a_table_may_be_utf_16_with_decimal_commas_and_powers_of_ten(tmp_path):
+    (tmp_path / "a.txt").write_text("Frame\tTilt\n5\t-1,25E+01\n3\t4,5\n", encoding="utf-16")
+    assert_array_equal(read_angles(tmp_path / "a.txt")[0], [-12.5, 4.5])
+    with pytest.raises(InputError, match=r"angles of shape \(2, 2\)"):
+        read_angles(text(tmp_path, "-1,25E+01;0\n4,5E+00;0\n"))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +211,23 @@ def test_of_several_arrays_the_only_one_that_fits_is_taken_and_named(tmp_path):
     assert_allclose(read_angles(two, variable="second")[0], -TILTS)
 
 
+def test_texts_and_empty_arrays_of_matlab_are_no_numbers(tmp_path):
+    """As MATLAB 7.3 writes them: texts are uint16, empty arrays hold their shape, and attributes say so."""
+    arrays = {
+        "angles": (TILTS[:, None], {"MATLAB_class": b"double"}),
+        "name": (np.frombuffer("FePt".encode("utf-16-le"), np.uint16)[:, None], {"MATLAB_class": b"char"}),
+        "empty": (np.zeros(2, np.uint64), {"MATLAB_class": b"double", "MATLAB_empty": np.uint8(1)}),
+    }
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        for name, (values, said) in arrays.items():
+            file.create_dataset(name, data=values).attrs.update(said)
+    angles, notes = read_angles(tmp_path / "a.mat")
+    assert_allclose(angles, TILTS)
+    assert notes == ()
+    with pytest.raises(InputError, match="holds no 'name'; it holds angles"):
+        read_angles(tmp_path / "a.mat", variable="name")
+
+
 def test_radians_are_recognized_and_converted_only_when_asked(tmp_path):
     path = stored(tmp_path, ".npy", a=np.radians(TILTS))
     with pytest.raises(InputError, match="these look like radians"):
@@ -160,6 +245,7 @@ def test_radians_are_recognized_and_converted_only_when_asked(tmp_path):
     [
         ("1\n2\nnan\n", r"line 3: nan is no angle within ±360"),
         ("1\n\n400\n", "line 3"),
+        ("1 2 400 3\n", "row 2: 400.0 is no angle"),
         ("1 2 3\n4 5\n", "line 2: 2 columns after rows of 3"),
         ("1\ntwo\n", "line 2: 'two' are no numbers"),
         ("1 2\n3 4\n5 6\n7 8\n", r"shape \(4, 2\) are neither"),

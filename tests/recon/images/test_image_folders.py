@@ -1,5 +1,8 @@
 """Folders with one image per file. Truth: files written here, whose order is that of their numbers."""
 
+import resource
+from pathlib import Path
+
 import mrcfile
 import numpy as np
 import pytest
@@ -59,6 +62,17 @@ def test_mrc_files_say_the_size_of_a_pixel(tmp_path):
     tifffile.imwrite(tmp_path / "3.tif", IMAGES[0])
     with pytest.raises(InputError, match=r"several kinds \(mrc, tif\)"):
         folder_stack(tmp_path)
+
+
+def test_a_folder_may_hold_more_images_than_files_may_be_open(tmp_path):
+    for k in range(30):
+        np.save(tmp_path / f"{k}.npy", IMAGES[k % 3])
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, hard))
+    try:
+        assert_array_equal(folder_stack(tmp_path)[0].load(), np.tile(IMAGES, (10, 1, 1)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
 
 
 def test_files_that_make_no_stack_are_refused(tmp_path):

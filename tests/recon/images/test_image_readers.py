@@ -14,6 +14,7 @@ from aet2dft.config import ImagesSettings, VolumeSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.simulate import simulate
 from aet2dft.recon.geometry import euler_rotations
+from aet2dft.recon.images.array_files import stored_arrays
 from aet2dft.recon.images.readers import read_support, read_tilt_series, read_volume
 
 TILTS = np.linspace(-70.0, 60.0, 14)
@@ -47,6 +48,13 @@ def mrc(path, images):
         file.voxel_size = 0.37
 
 
+def pages(path, images):
+    """As software writes that has the images one after the other."""
+    with tifffile.TiffWriter(path) as file:
+        for image in images:
+            file.write(image)
+
+
 WRITERS = {
     "a.npy": np.save,
     "b.npy": lambda path, images: np.save(path, np.moveaxis(images, 0, 2)),
@@ -56,6 +64,7 @@ WRITERS = {
     "a.h5": hdf5,
     "a.emd": lambda path, images: hdf5(path, np.moveaxis(images, 0, 2), "data/Image/0/Data"),
     "a.tif": lambda path, images: tifffile.imwrite(path, images),
+    "b.tif": pages,
     "a.mrc": mrc,
     "a.st": mrc,
 }
@@ -292,6 +301,15 @@ def test_a_damaged_file_is_refused_as_damaged(tmp_path, images, name):
     (tmp_path / name).write_bytes(whole[: len(whole) // 3])
     with pytest.raises(InputError, match=r"restore|damaged"):
         read_tilt_series(tmp_path / name, settings(tmp_path))
+
+
+def test_a_cut_tiff_file_is_never_a_smaller_stack(tmp_path, images):
+    pages(tmp_path / "a.tif", images)
+    whole = (tmp_path / "a.tif").read_bytes()
+    for length in range(1000, len(whole), 997):
+        (tmp_path / "a.tif").write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"restore|damaged"):
+            next(iter(stored_arrays(tmp_path / "a.tif").values())).load()
 
 
 def test_files_of_other_kinds_and_other_values_are_refused(tmp_path, images):

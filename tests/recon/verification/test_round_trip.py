@@ -65,14 +65,37 @@ def test_a_reference_with_other_axes_and_origin_is_found_and_a_mirror_image_is_c
         assert ("mirror" in notes[0]) == (np.linalg.det(frame) < 0)
 
 
+@pytest.mark.parametrize("part", [0.5, 0.3])
+def test_a_mirror_image_of_which_a_part_was_found_is_one(ball, part):
+    """Truth: x and y exchanged; atoms taken at random, and those on one side."""
+    kept = round(part * len(ball))
+    for which in (np.random.default_rng(0).permutation(len(ball))[:kept], np.argsort(ball.positions[:, 2])[:kept]):
+        model = ball[which]
+        model.positions = model.positions[:, [1, 0, 2]]
+        _, result = verify(model, truth=ball)
+        assert (result.match.n_matched, result.match.n_false) == (kept, 0)
+        assert [warning.split(" (")[0] for warning in result.warnings] == ["the reference is a mirror image"]
+
+
+def test_models_without_a_common_element_are_named(ball):
+    other = ball.copy()
+    other.symbols[:] = "Pd"
+    _, result = verify(ball, truth=other)
+    assert (result.match.n_right, result.match.n_matched) == (0, len(ball))
+    assert result.warnings == (
+        "no atom can be identified: the model holds Fe, Pt, the known model Pd; is it the same object?",
+    )
+
+
 def test_a_foreign_reference_is_not_turned_until_it_fits_by_chance(ball):
     other = Atoms("Fe300", positions=np.random.default_rng(0).uniform(-8, 8, (300, 3)))
     _, frame, notes = match_any_frame(ball, other, radius=0.3)
     assert_array_equal(frame, np.eye(3))
     assert notes == ()
-    said = verify(ball, truth=other)[1].warnings[-1]
-    assert said.startswith("only ")
-    assert "of 300 atoms of the known model" in said
+    for model, truth, name in ((ball, other, "model"), (other, ball, "known model")):
+        said = verify(model, VerifySettings(radius=0.3), truth=truth)[1].warnings[-1]
+        assert said.startswith("only ")
+        assert f" of {len(ball)} atoms of the {name} have" in said
 
 
 def test_a_small_turn_of_the_whole_model_is_taken_out_and_said(ball):

@@ -1,5 +1,7 @@
 """Images of a model in the geometry of a series. Truth: linear images stand in for those with multiple scattering."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -108,6 +110,24 @@ def test_the_size_of_the_source_is_found_and_images_are_compared(atoms, series, 
     assert (found.r_factor < 0.5 * found.r_factor_linear).all()
     assert (found.correlation > found.correlation_linear).all()
     assert (found.correlation > 0.98).all()
+
+
+def test_an_image_without_the_atoms_has_no_part_in_source_and_r_factors_and_is_named(atoms, series, made):
+    """Truth: the answers from the other images alone."""
+    which = np.array([0, 3, 4, 8])
+    part = series.subset(which)
+    fine = fine_images(atoms, part, method="prism", microscope=Microscope())
+    blank = (np.arange(4) == 2)[:, None, None]
+    spoiled = replace(part, projections=np.where(blank, np.float32(0.0), part.projections))
+    linear, shown = model_images(atoms, part), [0, 1, 3]
+    found = compare_images(spoiled, which, fine, linear)
+    alone = compare_images(part.subset(np.array(shown)), which[shown], fine[shown], linear[shown])
+    assert found.source_size == pytest.approx(alone.source_size, abs=1e-3)
+    assert_allclose(found.r_factor[shown], alone.r_factor, rtol=1e-3)
+    assert np.isnan([found.r_factor[2], found.r_factor_linear[2]]).all()
+    _, result = verify(atoms, truth=atoms, series=spoiled)
+    assert result.r_factor == pytest.approx(alone.r_factor_linear.mean())
+    assert result.warnings == ("1 image does not show the atoms: 2",)
 
 
 def test_every_image_has_its_own_center(series):

@@ -448,6 +448,34 @@ def test_images_that_fit_no_object_are_said_so():
     assert any("one object" in text for text in result.warnings), result.r_factor
 
 
+@pytest.mark.parametrize("first", [0, N // 2])
+def test_images_that_cut_the_object_along_the_tilt_axis_say_where(truth, first):
+    """Truth: a ball of which the columns from its middle on are kept, and the whole one."""
+    whole = images_of(truth, noise=0.2)
+    series = TiltSeries.from_angles(whole.projections[:, :, first:], ANGLES, pixel_size=0.5)
+    _, result = reconstruct(series, ReconstructSettings(iterations=2, held_out=0, halves=False))
+    assert "lies inside the images across the tilt axis" in result.reason
+    cut = [text for text in result.warnings if "cut the object along the tilt axis" in text]
+    assert [text.split(": ")[0] for text in cut] == ["the images cut the object along the tilt axis, at column 0"] * (
+        first > 0
+    )
+
+
+def test_images_with_nothing_above_zero_are_refused_but_not_those_with_an_offset(truth):
+    """Truth: counts, their logarithms, which are negative, and counts above a ground that is negative."""
+    counts = images_of(truth).projections.clip(0) + 1e-3
+    few, everywhere = ReconstructSettings(iterations=2, held_out=0, halves=False), np.ones((N, N, N), dtype=bool)
+    for dark in (np.log(1e-3 * counts), counts - 1.001 * counts.max()):
+        series = TiltSeries.from_angles(dark, ANGLES, pixel_size=0.5)
+        with pytest.raises(
+            InputError, match=r"above zero or brighter .* \(values from -.* to -.*\): .* give intensities"
+        ):
+            reconstruct(series, few, support=everywhere)
+    offset = TiltSeries.from_angles(counts - 0.1 * counts.max(), ANGLES, pixel_size=0.5)
+    for support in (everywhere, None):
+        assert reconstruct(offset, few, support=support)[0].values.any()
+
+
 @pytest.mark.parametrize("unit", [1e-20, 1e20])
 def test_the_unit_of_the_images_changes_nothing(truth, unit):
     settings = ReconstructSettings(iterations=30, held_out=0)
