@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -210,13 +211,21 @@ def _not_usable(atoms: Atoms) -> list[str]:
     return found
 
 
+def example_species(types: Sequence[int | str]) -> str:
+    """What ``--species`` could be for the types of a file, as ``1=Fe,2=Pt``."""
+    return ",".join(f"{t}={e}" for t, e in zip(types, ("Fe", "Pt", "Ni", "Pd", "Co"), strict=False))
+
+
 def without_element(atoms: Atoms) -> str:
     """Sentence on the atoms of a model that have no element, and how they get one; empty where all have."""
     unnamed = int((atoms.numbers == 0).sum())
     # candidates of `trace` carry their brightness; other atoms come from a file with numbers as types
-    traced = "intensity" in atoms.arrays
-    how = "run `aet2dft classify` with e.g. --species Fe,Pt" if traced else "give --species, e.g. --species 1=Fe,2=Pt"
-    return f"{unnamed} atoms have no element; {how}" if unnamed else ""
+    if "intensity" in atoms.arrays:
+        how = "run `aet2dft classify` with e.g. --species Fe,Pt"
+    else:
+        types = np.unique(atoms.arrays.get("type", [1, 2])).tolist()
+        how = f"give --species, e.g. --species {example_species(types)}"
+    return f"{unnamed:,} atoms have no element; {how}" if unnamed else ""
 
 
 def check(atoms: Atoms) -> Soundness:

@@ -17,6 +17,7 @@ from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_objects
 from aet2dft.recon.images.angle_files import TEXT, look_like_radians, read_angles
 from aet2dft.recon.images.array_files import StoredArray, stored_arrays
+from aet2dft.recon.images.image_checks import like_volume
 from aet2dft.recon.images.image_folders import folder_stack, image_files
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 from aet2dft.structure.readers import load_structures
@@ -188,8 +189,7 @@ def _arrays(path: Path, shapes: array_headers.Shapes) -> dict[str, Any]:
         problems = [f"{path}: holds {held}; it holds {listed}", *objects]
         return {"kind": "unknown", "shape": None, "problems": problems, "notes": []}
     name, shape = found
-    volume = max(shape) < 1.25 * min(shape) or shape[0] == shape[2]
-    kind = "volume" if volume else "tilt_series"
+    kind = "volume" if like_volume(shape) else "tilt_series"
     notes = [f"{name} of shape {shape} taken for a {kind} by its shape"]
     try:
         values = _values(path, kind, next(a for a in stored_arrays(path).values() if a.shape == shape), notes)

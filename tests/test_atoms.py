@@ -71,7 +71,9 @@ def test_candidates_without_species_are_warned_about_only():
     atoms = small()
     atoms.numbers[:] = 0
     assert examine(atoms).fatal == ()
-    assert "no element" in examine(atoms).problems[0]
+    assert examine(atoms).problems[0].endswith("have no element; give --species, e.g. --species 1=Fe,2=Pt")
+    atoms.set_array("type", 1 + np.arange(len(atoms)) % 3)
+    assert examine(atoms).problems[0].endswith("e.g. --species 1=Fe,2=Pt,3=Ni")
     atoms.positions *= 10
     found = examine(atoms)
     assert found.fatal == ()

@@ -24,6 +24,7 @@ from aet2dft.config import OrderSettings
 from aet2dft.dft_inputs.comparison import compare
 from aet2dft.errors import ResourceError
 from aet2dft.html_report import Chapter, report
+from aet2dft.html_report.dft_sections import results_section
 from aet2dft.html_report.gates import gates
 from aet2dft.html_report.methods import methods, references
 from aet2dft.html_report.parts import number
@@ -142,9 +143,10 @@ def test_titles_file_names_and_reasons_are_shown_as_text(page):
 
 def test_shipped_results_an_unconverged_mesh_and_warnings_stand_out(page):
     assert "Shipped results." in page
+    assert page.count("came with the package") == 2  # the banner and its light; the section has what `collect` said
     assert "Unconverged k-mesh" in page
     assert "image 3 is dark" in page
-    assert "88 of 23196 atoms find no lattice site" in page
+    assert "88 of 23,196 atoms find no lattice site" in page
 
 
 def test_the_page_names_numbers_tables_and_how_to_repeat(page):
@@ -208,6 +210,8 @@ def test_gates_tell_good_from_poor_with_their_reasons(everything):
     untested = replace(runs, warnings=("the MAE depends on the k-mesh",), shipped=False)
     level = {gate.name: gate.level for gate in gates(None, None, untested, None)}
     assert level == {"jobs": "fair", "k-mesh": "fair"}
+    many = replace(untested, counts={"ok": 1, "missing": 4355})
+    assert gates(None, None, many, None)[0].reason == "1 of 4,356 ok; 4,355 missing"
     by_chance = replace(order.chemical, grains=replace(sure, significance=np.full(len(sure), 0.5)))
     level = {gate.name: gate.level for gate in gates(None, replace(order, chemical=by_chance), None, None)}
     assert level["small grains"] == "poor"
@@ -341,6 +345,20 @@ def test_commands_to_repeat_it_make_all_decks_and_compute_before_they_collect(ev
     assert commands(runs, moved)[0] == "aet2dft run /home/me/w/espresso"
     missing = replace(runs.jobs, counted_as=np.full(len(runs.jobs.job), "missing"))
     assert commands(replace(runs, jobs=missing), *chapters) == [*before, collect["command"]]
+
+
+def test_jobs_of_which_none_was_started_have_no_figure_table_or_word_about_their_results():
+    runs = synthetic_runs(warnings=("unconverged: the k-mesh is coarse",))
+    nothing = replace(
+        runs, jobs=replace(runs.jobs, counted_as=np.full(180, "missing")), counts={"ok": 0, "missing": 180},
+        volumes=replace(runs.volumes, mae=np.full(60, np.nan)),
+    )  # fmt: skip
+    section = results_section(nothing, None, None, ())
+    assert (section.pictures, section.tables) == ((), ())
+    assert section.text.endswith("k-mesh 4x4x4. None of them was started, so there is no result yet.")
+    assert section.warnings == nothing.warnings
+    assert [gate.name for gate in gates(None, None, nothing, None)] == ["jobs"]
+    assert "The MAE is" in results_section(runs, None, None, ()).text
 
 
 def test_what_rounds_to_zero_has_no_sign():

@@ -139,6 +139,8 @@ def test_recipes_show_their_sizes_and_mark_the_one_in_use(fept_order):
     assert drawn == [size for recipe in chemical.recipes for size in recipe.sizes]
     bold = [label.get_text() for label in ax.get_yticklabels() if label.get_fontweight() == "bold"]
     assert bold == [f"σ 0.7, S ≥ {chemical.recipes[1].threshold:.2f}"]
+    empty = plot.plot_recipes(tuple(replace(recipe, sizes=()) for recipe in chemical.recipes), window=0.7)
+    assert not (empty.get_xticks() % 1).any()
 
 
 def test_displacement_histograms_count_every_indexed_atom_in_range(fept_order):
@@ -178,6 +180,16 @@ def test_short_range_order_draws_both_counts_with_errors_and_no_mean_of_few_cent
         assert any(np.allclose(y, pair.all_atoms) for y in drawn)
         assert any(np.allclose(y[:4], pair.full_sigma[:4]) for y in half)
         assert any(np.allclose(y, pair.all_sigma) for y in half if np.size(y) == 6)
+
+
+def test_short_range_order_has_the_colors_of_the_centers_and_markers_of_their_neighbors(fept_order):
+    fe, pt = fept_order[1].warren_cowley
+    pairs = [replace(fe, center=a, other=b) for a in ("Co", "Ni", "Pd") for b in ("Co", "Ni", "Pd") if a != b]
+    ax = plot.plot_short_range_order((*pairs, fe, pt))
+    drawn = {box.get_label().split(",")[0]: box.lines[0] for box in ax.containers}
+    assert all(line.get_color() == style.species_color(name.split()[-1]) for name, line in drawn.items())
+    markers = {(name.split()[0], line.get_marker()) for name, line in drawn.items()}
+    assert len(markers) == len({marker for _, marker in markers}) == 5
 
 
 def test_jobs_are_colored_by_status_and_volumes_without_jobs_are_gray():

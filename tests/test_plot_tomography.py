@@ -160,6 +160,10 @@ def test_images_are_ordered_by_their_r_factor_and_bad_ones_flagged():
     assert_allclose(line(axes[0], "noise alone")[1], 0.09)
     assert_allclose(axes[9].images[0].get_array(), (three[2] - model[2]).T)
     assert "worst: image 5" in axes[7].get_ylabel()
+    assert [(mark.get_text(), mark.xyann) for mark in axes[0].texts] == [("b", (0, 7)), ("m", (0, 7)), ("w", (0, 7))]
+    above = np.where(np.arange(len(TILTS)) == 5, 0.5, 0.09)
+    axes = plot.plot_image_residuals(TILTS, r_factor, three, model, pixel_size=0.3725, noise=above)
+    assert [mark.xyann[1] for mark in axes[0].texts] == [7, 7, -7]  # not onto the line of noise
     explained = plot.plot_r_factors(TILTS, 0.01 * r_factor)
     assert "above" not in legend(explained)
 

@@ -101,6 +101,9 @@ def test_steps_that_ran_the_other_way_round_are_shown_as_they_ran(tmp_path):
     text = report(project, tmp_path / "r.html").read_text(encoding="utf-8")
     places = [text.index(f'<section id="{verb}">') for verb in ("refine", "classify", "edit")]
     assert places == sorted(places)
+    methods = text[text.index('<section id="methods">') :]
+    places = [methods.index(words) for words in ("Positions and heights", "Species were told", "corrected by hand")]
+    assert places == sorted(places)
     assert f"{len(corrected):,} atoms (" in text
     assert f"The R factor of the refined atoms, {t.refinement.r_factor_after:.3f}, is that before" in text
 

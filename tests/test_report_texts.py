@@ -18,7 +18,7 @@ from aet2dft.html_report.image_gates import image_gates
 from aet2dft.html_report.methods import methods
 from aet2dft.html_report.summary import tiles
 from aet2dft.html_report.tomography import Tomography, last_fit, tomography_sections
-from aet2dft.html_report.volume_section import has_wedge, slices_picture
+from aet2dft.html_report.volume_section import has_wedge, reconstruct_section, slices_picture
 from aet2dft.recon.atoms.edits import Edit, edit
 from aet2dft.recon.verification.round_trip import Chain, verify
 
@@ -118,9 +118,9 @@ def test_confidence_and_species_are_those_that_refined_heights_decided():
         assert f"40 Fe, 1,000 Pt came in, {after} are the result (mean confidence {mean}); 7 of those" in text
     assert next(tile.value for tile in tiles(t.refined, None, None, None, seen) if tile.label == "Confidence") == mean
     alike = t.refined.copy()
-    alike.numbers[:] = 14
-    alike.arrays["species_confidence"][:] = 1.0
-    assert "Confidence" not in {tile.label for tile in tiles(alike, None, None, None, seen)}
+    for number, confidence, told in ((14, 0.9, False), (0, 0.9, True), (0, 1.0, False)):  # 0: populations
+        alike.numbers[:], alike.arrays["species_confidence"][:] = number, confidence
+        assert ("Confidence" in {tile.label for tile in tiles(alike, None, None, None, seen)}) is told
     one = replace(fitted, composition_before={"Si": 40})
     assert "species again" not in refine_section(None, t.refined, one, ()).text
 
@@ -141,6 +141,29 @@ def test_a_missing_wedge_is_spoken_of_only_where_one_is():
     assert "missing wedge" not in slices_picture(t.volume, None, wedge=False).caption
 
 
+def test_a_volume_is_said_to_fit_noise_only_where_it_lies_below_what_noise_gives():
+    t = small_tomography()
+    for factor, said in ((1.5, False), (0.5, True)):
+        noise = np.full(t.series.n_images, t.reconstruction.r_factor / factor)
+        section = reconstruct_section(t.series, t.volume, t.reconstruction, None, None, (), noise=noise)
+        caption = next(p.caption for p in section.pictures if p.name == "volume-images")
+        assert ("fit noise" in caption, "does not explain" in caption) == (said, not said)
+
+
+def test_populations_without_elements_are_counted_by_their_number():
+    t = small_tomography()
+    n_fe, n_pt = ((t.classified.symbols == symbol).sum() for symbol in ("Fe", "Pt"))
+    blank = t.classified.copy()
+    blank.numbers[:] = 0
+    unnamed = replace(t.classification, species=("X", "X"), composition={"X": len(blank)})
+    for atoms, result, listed in (
+        (t.classified, t.classification, f"{n_fe} Fe, {n_pt} Pt"),
+        (blank, unnamed, f"{n_fe} of population 1, {n_pt} of population 2"),
+    ):
+        assert classify_lines(atoms, result)[0].startswith(f"{listed}; ")
+        assert f"populations: {listed}; " in classify_section(atoms, result, ()).text
+
+
 def test_classes_that_the_elements_decided_are_not_said_to_be_those_of_the_criterion():
     t, chosen = small_tomography(), "2 classes were taken (non-atoms, Pt): species lie apart."
     assert "with the number of populations from the information criterion [Schwarz 1978]; " in paragraph(t)
@@ -158,6 +181,6 @@ def test_confidence_where_no_candidate_was_rejected_holds_if_all_are_atoms():
             classify_section(t.classified, seen.classification, ()).text,
             paragraph(seen),
             " ".join(tile.detail for tile in tiles(t.refined, None, None, None, seen)),
-            " ".join(classify_lines(seen.classification)),
+            " ".join(classify_lines(t.classified, seen.classification)),
         ]
         assert [("if all" in text) for text in said] == [n_rejected == 0] * 4

@@ -167,11 +167,12 @@ def classify_keys(result: Classification) -> dict[str, Any]:
     return {name: getattr(result, name) for name in names}
 
 
-def classify_lines(result: Classification) -> list[str]:
+def classify_lines(atoms: Atoms, result: Classification) -> list[str]:
     """The summary of `classify`."""
-    listed = ", ".join(f"{n:,} {symbol}" for symbol, n in result.composition.items())
+    from aet2dft.recon.atoms.assignments import listed
+
     return [
-        f"{listed}; {result.n_rejected:,} candidates are no atoms",
+        f"{listed(atoms.get_tags(), result.species)}; {result.n_rejected:,} candidates are no atoms",
         f"mean confidence {result.mean_confidence:.3f}{'' if result.n_rejected else ' if all are atoms'}, by "
         f"{result.method}",
     ]

@@ -120,9 +120,8 @@ def classify(step: Step, source: Model) -> Outcome:
 
     kinds: dict[str, type[Any]] = {"atoms": Atoms, "result": Classification}
     found = results(step, project, model, kinds, run, **{"from": before})
-    return Outcome(
-        data=classify_keys(found["result"]), lines=classify_lines(found["result"]), output=project, source=source
-    )
+    lines = classify_lines(found["atoms"], found["result"])
+    return Outcome(data=classify_keys(found["result"]), lines=lines, output=project, source=source)
 
 
 @verb(reads=True, extends=True)

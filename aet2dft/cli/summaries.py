@@ -135,6 +135,8 @@ def order_forecast(n_atoms: int, settings: OrderSettings) -> tuple[dict[str, Any
 
 def order_lines(atoms: Atoms, order: Order) -> list[str]:
     """The summary of `order`, to be read aloud."""
+    from aet2dft.structure.grain_notes import recipe_note
+
     fit = order.lattices[0]
     lattices = f"{len(order.lattices)} fcc lattice{'s' * (len(order.lattices) > 1)}, a = {fit.cubic_a:.4f} Å"
     lines = [
@@ -145,25 +147,26 @@ def order_lines(atoms: Atoms, order: Order) -> list[str]:
         return lines
     table = order.chemical.grains
     lines += [_grain_line(order.chemical, row) for row in range(min(6, len(table)))]
-    if len(table) > 6:
-        lines.append(f"and {len(table) - 6} smaller grains")
-    if sizes := [r.sizes[0] for r in order.chemical.recipes if r.sizes]:
-        least, most = min(sizes), max(sizes)
-        lines.append(f"the largest ordered grain holds {least:,} to {most:,} atoms under neighboring label recipes")
-    return lines
+    if (more := len(table) - 6) > 0:
+        lines.append(f"and {more:,} smaller grain{'s' * (more > 1)}")
+    return [*lines, recipe_note(order.chemical.recipes)]
 
 
 def _grain_line(chemical: ChemicalOrder, row: int) -> str:
+    from aet2dft.structure.grain_notes import surrogate_note
+    from aet2dft.structure.grain_table import FEWEST_DEEP
+
     table = chemical.grains
     line = f"grain {table.grain[row]}: {table.n_atoms[row]:,} atoms, {table.name[row]}"
     if table.variant[row]:
         line += f", S = {table.order[row]:.2f}"
     elif np.isfinite(table.concentration_core[row]):
         line += f", core {100 * table.concentration_core[row]:.0f} % {chemical.species[0]}"
-    if np.isfinite(table.antisite_fraction_deep[row]):
-        line += f", antisites deep inside {100 * table.antisite_fraction_deep[row]:.1f} %"
+    if table.variant[row] and table.n_deep[row] >= FEWEST_DEEP:
+        percent, error = 100 * table.antisite_fraction_deep[row], 100 * table.antisite_sigma_deep[row]
+        line += f", antisites deep inside {percent:.1f} ± {error:.1f} %"
     if np.isfinite(table.significance[row]):
-        line += f", {100 * table.significance[row]:.0f} % of the surrogates have none like it"
+        line += f", {surrogate_note(float(table.significance[row]), chemical.n_surrogates)}"
     return line
 
 

@@ -77,20 +77,20 @@ def choose_grain(atoms: Atoms, around: str) -> GrainChoice:
     first_atom = [int(np.argmax(grain == g)) for g in range(1, len(sizes) + 1)]
     phases = [str(PHASE_OF[atoms.arrays["variant"][k]]) for k in first_atom]
     rows = enumerate(zip(phases, sizes, strict=True), start=1)
-    listed = ", ".join(f"{g} ({phase}, {n} atoms)" for g, (phase, n) in rows) or "none"
+    listed = ", ".join(f"{g} ({phase}, {n:,} atoms)" for g, (phase, n) in rows) or "none"
     if around.isdecimal():
         number = int(around)
         if not 1 <= number <= len(sizes):
             raise InputError(f"there is no grain {around}; give another --around, the grains are: {listed}")
-        note = f"around grain {number} ({phases[number - 1]}, {sizes[number - 1]} atoms)"
+        note = f"around grain {number} ({phases[number - 1]}, {sizes[number - 1]:,} atoms)"
     else:
         phase = around.upper()
         own = sorted((g for g, p in enumerate(phases, start=1) if p == phase), key=lambda g: (-sizes[g - 1], g))
         if not own:
             raise InputError(f"there is no grain of phase {around}; give --around center or a grain: {listed}")
         number = own[0]
-        note = f"around grain {number}, the largest of phase {phase} with {sizes[number - 1]} atoms"
-        if others := ", ".join(f"grain {g} with {sizes[g - 1]}" for g in own[1:4]):
+        note = f"around grain {number}, the largest of phase {phase} with {sizes[number - 1]:,} atoms"
+        if others := ", ".join(f"grain {g} with {sizes[g - 1]:,}" for g in own[1:4]):
             note += f"; next: {others}"
     return GrainChoice(grain=number, lattice=int(atoms.arrays["lattice"][first_atom[number - 1]]), note=note)
 

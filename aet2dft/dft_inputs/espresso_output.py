@@ -174,7 +174,7 @@ def _warnings(text: TextRecord, xml: XmlRecord) -> tuple[str, ...]:
 def _unconverged(text: TextRecord, xml: XmlRecord) -> str:
     """Say how many eigenvalues the diagonalization gave up."""
     n_occupied = round(xml.n_electrons * xml.n_k_points)
-    return f"{text.unconverged_bands} eigenvalues of about {n_occupied} are not converged; take diagonalization=cg"
+    return f"{text.unconverged_bands:,} of about {n_occupied:,} eigenvalues did not converge; take diagonalization=cg"
 
 
 def _verdict(

@@ -156,6 +156,11 @@ class RunTable:
     """What the reader should know."""
 
     @property
+    def has_run(self) -> bool:
+        """Whether any job was started."""
+        return bool((self.jobs.counted_as != "missing").any())
+
+    @property
     def order_difference(self) -> NDArray[np.float64]:
         """(n,): L1₀ order along the second axis of the MAE minus that along the first, as the MAE is positive.
 

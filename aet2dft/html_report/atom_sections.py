@@ -14,6 +14,7 @@ from aet2dft.html_report.figures import picture
 from aet2dft.html_report.parts import Picture, Section, Table, number, percent
 from aet2dft.html_report.residuals import Residuals, residual_picture
 from aet2dft.html_report.volume_section import slices_picture
+from aet2dft.recon.atoms.assignments import class_names, listed
 from aet2dft.recon.atoms.atom_rounds import DOUBTFUL
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import Classification
@@ -72,17 +73,16 @@ def classify_section(atoms: Atoms, result: Classification, warnings: tuple[str, 
     """What `classify` told apart."""
     from aet2dft.plot.matches import plot_intensity_histogram
 
-    listed = ", ".join(f"{n:,} {symbol}" for symbol, n in result.composition.items())
-    doubt = "" if result.n_rejected else ", if all of them are atoms"
+    doubt, counts = "" if result.n_rejected else ", if all of them are atoms", listed(atoms.get_tags(), result.species)
     low, high = (number(value) for value in result.drift)
     return Section(
         id="classify",
         title="From candidates to species",
         text=(
-            f"The intensities of the candidates form {len(result.means)} populations: {listed}; {result.n_rejected:,} "
-            f"candidates are no atoms. The brightness of the surroundings, {low} to {high} of the average, was taken "
-            f"out first; {result.n_moved:,} candidates changed their class by that. The mean confidence is "
-            f"{percent(result.mean_confidence, 2)}{doubt}."
+            f"The intensities of the candidates form {len(result.means)} populations: {counts}; "
+            f"{result.n_rejected:,} candidates are no atoms. The brightness of the surroundings, {low} to {high} of "
+            f"the average, was taken out first; {result.n_moved:,} candidates changed their class by that. The mean "
+            f"confidence is {percent(result.mean_confidence, 2)}{doubt}."
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
         pictures=(
@@ -102,8 +102,7 @@ def classify_section(atoms: Atoms, result: Classification, warnings: tuple[str, 
 
 
 def _populations(result: Classification) -> Table:
-    named = [f"population {k}" if name == "X" else name for k, name in enumerate(result.species, start=1)]
-    names = ["no atom"] * int(result.has_non_atoms) + named
+    names = [*["no atom"] * int(result.has_non_atoms), *class_names(result.species)]
     rows = tuple(
         (name, f"{mean:.4g}", f"{sigma:.3g}", percent(float(weight)))
         for name, mean, sigma, weight in zip(names, result.means, result.sigmas, result.weights, strict=True)

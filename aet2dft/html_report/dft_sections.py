@@ -95,10 +95,45 @@ def results_section(
     runs: RunTable, order: Order | None, inputs: Mapping[str, Any] | None, warnings: tuple[str, ...]
 ) -> Section:
     """What `collect` read."""
+    pictures = [*_job_pictures(runs), *_anisotropy_pictures(runs)]
+    if inputs is not None and deck_sets(inputs)[0].get("kind") == "nested" and order is not None:
+        pictures += _nested_picture(runs, order.lattices[0].cubic_a)
+    found = dict.fromkeys((*_prominent(runs), *runs.warnings, *warnings))
+    return Section(
+        id="results", title="DFT results", text=_results_text(runs), warnings=tuple(found), pictures=tuple(pictures),
+        tables=(_volume_table(runs), *_failed_jobs(runs)) if runs.has_run else (),
+    )  # fmt: skip
+
+
+def _prominent(runs: RunTable) -> list[str]:
+    """What must not be overlooked."""
+    if mesh_is_unconverged(runs) and runs.has_run:
+        return ["Unconverged k-mesh: do not quote this MAE without a second, denser mesh."]
+    return []
+
+
+def _results_text(runs: RunTable) -> str:
+    method = {
+        "force_theorem": "The MAE is the difference of the free band energies of two axes (force theorem)",
+        "total_energy": "The MAE is the difference of the total energies of two self-consistent runs",
+    }.get(runs.method)
+    text = f"{sum(runs.counts.values()):,} jobs of {CODES.get(runs.code, runs.code)}, protocol {runs.protocol}"
+    text += f", k-mesh {runs.k_mesh}." if runs.k_mesh else "."
+    if not runs.has_run:
+        return f"{text} None of them was started, so there is no result yet."
+    if method and runs.mae_axes and np.isfinite(runs.volumes.mae).any():
+        first, second = runs.mae_axes
+        text += f" {method}, E[{first}] − E[{second}] per atom: positive where [{second}] is the easier axis."
+    return text
+
+
+def _job_pictures(runs: RunTable) -> list[Picture]:
     from aet2dft.plot.jobs import plot_jobs
 
+    if not runs.has_run:
+        return []
     total, ok = sum(runs.counts.values()), runs.counts.get("ok", 0)
-    pictures = [
+    return [
         picture(
             plot_jobs(runs),
             name="jobs",
@@ -109,37 +144,6 @@ def results_section(
             ),
         )
     ]
-    pictures += _anisotropy_pictures(runs)
-    if inputs is not None and deck_sets(inputs)[0].get("kind") == "nested" and order is not None:
-        pictures += _nested_picture(runs, order.lattices[0].cubic_a)
-    found = dict.fromkeys((*_prominent(runs), *runs.warnings, *warnings))
-    return Section(
-        id="results", title="DFT results", text=_results_text(runs), warnings=tuple(found), pictures=tuple(pictures),
-        tables=(_volume_table(runs), *_failed_jobs(runs)),
-    )  # fmt: skip
-
-
-def _prominent(runs: RunTable) -> list[str]:
-    """What must not be overlooked."""
-    found = []
-    if runs.shipped:
-        found.append("These results came with the package; they were not computed on this machine.")
-    if mesh_is_unconverged(runs):
-        found.append("Unconverged k-mesh: do not quote this MAE without a second, denser mesh.")
-    return found
-
-
-def _results_text(runs: RunTable) -> str:
-    method = {
-        "force_theorem": "The MAE is the difference of the free band energies of two axes (force theorem)",
-        "total_energy": "The MAE is the difference of the total energies of two self-consistent runs",
-    }.get(runs.method)
-    text = f"{sum(runs.counts.values()):,} jobs of {CODES.get(runs.code, runs.code)}, protocol {runs.protocol}"
-    text += f", k-mesh {runs.k_mesh}." if runs.k_mesh else "."
-    if method and runs.mae_axes:
-        first, second = runs.mae_axes
-        text += f" {method}, E[{first}] − E[{second}] per atom: positive where [{second}] is the easier axis."
-    return text
 
 
 def _anisotropy_pictures(runs: RunTable) -> list[Picture]:

@@ -12,6 +12,7 @@ from aet2dft.dft_inputs.comparison import Comparison
 from aet2dft.dft_inputs.run_table import RunTable
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.structure.chemical_order import ChemicalOrder, Order
+from aet2dft.structure.grain_notes import least_certain_note, recipe_note
 from aet2dft.structure.variants import layered_along
 
 LIMITS = {
@@ -91,29 +92,22 @@ def _strain(order: Order) -> Gate:
 
 
 def _recipes(chemical: ChemicalOrder) -> Gate:
-    largest = [recipe.sizes[0] if recipe.sizes else 0 for recipe in chemical.recipes]
-    if not largest:
+    if not chemical.recipes:
         return Gate(name="recipe", level="fair", reason="no other window or threshold of the labels was tried")
+    largest = [recipe.largest for recipe in chemical.recipes]
     ratio = max(largest) / max(min(largest), 1)
-    return Gate(
-        name="recipe", level=level_of(ratio, LIMITS["recipes"]),
-        reason=f"neighboring recipes give the largest ordered grain {min(largest):,} to {max(largest):,} atoms",
-    )  # fmt: skip
+    return Gate(name="recipe", level=level_of(ratio, LIMITS["recipes"]), reason=recipe_note(chemical.recipes))
 
 
 def _significance(chemical: ChemicalOrder) -> list[Gate]:
     asked = chemical.grains.significance[np.isfinite(chemical.grains.significance)]
     if not asked.size:
         return []
-    sure = int((asked >= LIMITS["significance"][0]).sum())
     return [
         Gate(
             name="small grains",
             level=level_of(float(asked.min()), LIMITS["significance"]),
-            reason=(
-                f"{sure} of {asked.size} are larger than what chance makes in {percent(LIMITS['significance'][0], 0)} "
-                "of surrogates"
-            ),
+            reason=least_certain_note(chemical.grains, chemical.n_surrogates),
         )
     ]
 
@@ -123,7 +117,7 @@ def _jobs(runs: RunTable) -> list[Gate]:
     if not total:
         return []
     ok = runs.counts.get("ok", 0)
-    rest = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in runs.counts.items() if n and name != "ok")
+    rest = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in runs.counts.items() if n and name != "ok")
     return [
         Gate(
             name="jobs",
@@ -139,7 +133,7 @@ def mesh_is_unconverged(runs: RunTable) -> bool:
 
 
 def _mesh(runs: RunTable) -> list[Gate]:
-    if not runs.axes:
+    if not runs.axes or not runs.counts.get("ok"):
         return []
     if mesh_is_unconverged(runs):
         level, reason = "poor", f"unconverged k-mesh ({runs.k_mesh}): not a number to quote"

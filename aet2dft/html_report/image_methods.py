@@ -33,7 +33,7 @@ _ALGORITHMS = {
 
 
 def image_methods(tomography: Tomography, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Sentences of the verbs between images and atoms that ran, with citations as keys in brackets."""
+    """Sentences of the verbs between images and atoms, with citations as keys in brackets; `settings` as they ran."""
     t, found = tomography, []
     if t.series is not None and t.reconstruction is not None:
         found.append(_reconstruction(t.series, t.reconstruction, settings.get("reconstruct", {})))
@@ -44,11 +44,14 @@ def image_methods(tomography: Tomography, settings: Mapping[str, Mapping[str, An
             f"Candidate atoms are the maxima{smoothed} that lie no nearer than {t.trace.min_distance:g} Å to a "
             f"stronger one (n = {t.trace.n_atoms:,}), fitted together as Gaussians."
         )
+    said = {}
     if t.classification is not None:
-        found.append(_classification(t.classification))
-    fitted = [] if t.refined is None or t.refinement is None else [_refinement(t.refined, t.refinement)]
-    corrected = [] if t.corrections is None or not t.corrections.changes else [_corrections(t)]
-    found += [*fitted, *corrected] if t.corrected_after_fit else [*corrected, *fitted]
+        said["classify"] = _classification(t.classification)
+    if t.corrections is not None and t.corrections.changes:
+        said["edit"] = _corrections(t)
+    if t.refined is not None and t.refinement is not None:
+        said["refine"] = _refinement(t.refined, t.refinement)
+    found += [said[verb] for verb in dict.fromkeys((*settings, *said)) if verb in said]
     if t.verification is not None:
         found.append(_verification(t.verification, by_position=not species_known(t.found, t.verification)))
     return found

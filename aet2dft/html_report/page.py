@@ -205,7 +205,7 @@ def _commands(chapters: tuple[Chapter, ...], runs: RunTable | None) -> list[str]
         found += [str(decks["command"]) for decks in known.get("sets", ()) if decks.get("command")]
         if "command" not in known:
             continue
-        if chapter.verb == "collect" and runs is not None and (runs.jobs.counted_as != "missing").any():
+        if chapter.verb == "collect" and runs is not None and runs.has_run:
             found.append(shlex.join(["aet2dft", "run", _folder(str(known["command"]), known.get("manifest", {}))]))
         found.append(str(known["command"]))
     return list(dict.fromkeys(found))

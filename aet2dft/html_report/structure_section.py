@@ -68,7 +68,7 @@ def _order_pictures(chemical: ChemicalOrder, atoms: Atoms | None) -> list[Pictur
                 "removed."
             ),
             caption=(
-                f"Grains, n = {len(grains)}. Error bars: mean standard error of S of one atom. {chance_note(grains)} "
+                f"Grains, n = {len(grains)}. Error bars: mean standard error of S of one atom. {chance_note(chemical)} "
                 "Look for grains whose order is near the level of chance."
             ),
         )
@@ -157,7 +157,8 @@ def _short_range_order(order: Order) -> Picture:
         alt="Warren-Cowley parameters against the number of the neighbor shell.",
         caption=(
             f"Short-range order by lattice shells; atoms whose shell is complete, by shell: {counts}; where these are "
-            f"fewer than {FEWEST_CENTERS}, they are left out. Error bars: standard errors for independent bonds. "
+            f"fewer than {FEWEST_CENTERS}, they are left out. Colors: the center, as in the slices; "
+            "markers: its neighbors. Error bars: standard errors for independent bonds. "
             "Negative: unlike neighbors are preferred."
         ),
     )
@@ -191,16 +192,20 @@ def _lattice_table(order: Order) -> Table:
 
 
 def _grain_tables(chemical: ChemicalOrder) -> list[Table]:
-    table = chemical.grains
+    table, n = chemical.grains, chemical.n_surrogates
     rows = tuple(_grain_row(table, k) for k in range(min(len(table), MAX_ROWS)))
     header = (
         "grain", "phase", "variant", "atoms", chemical.species[0], "S", "antisites", "deep", "corrected", "deep atoms",
         "significance",
     )  # fmt: skip
     note = (
-        "Deep: more than 1.5 cells below the surface of the grain, as found and corrected for wrongly assigned "
-        "species. Significance: share of surrogates without such a grain by chance."
+        "Deep: more than 1.5 cells below the surface of the grain, as found with its standard error, and corrected for "
+        "a fraction η of wrongly assigned species, where this error grows by 1 / (1 − 2η)."
     )
+    if asked := bool(np.isfinite(table.significance).any()):
+        note += f" Significance: share of {n or 'the'} surrogates without such a grain by chance."
+    if asked and n:
+        note += f" Where none of {n} has one, chance is below {percent(1 - 0.05 ** (1 / n), 0)} (95 % confidence)."
     if len(table) > MAX_ROWS:
         note = f"The {MAX_ROWS} largest of {len(table)} grains. {note}"
     tables = [Table(title="Grains", header=header, rows=rows, texts=(0, 1, 2), note=note)]
@@ -221,8 +226,8 @@ def _grain_row(t: GrainTable, k: int) -> tuple[str, ...]:
     return (
         str(t.grain[k]), PHASE_NAMES[str(t.phase[k])], str(t.name[k]), f"{t.n_atoms[k]:,}", percent(t.concentration[k]),
         f"{number(t.order[k])} ± {number(t.order_sigma[k])}", percent(t.antisite_fraction[k]),
-        percent(t.antisite_fraction_deep[k]), percent(t.antisite_fraction_corrected[k]) if deep else "–",
-        f"{t.n_deep[k]:,}", number(t.significance[k]),
+        f"{number(100 * t.antisite_fraction_deep[k], 1)} ± {percent(t.antisite_sigma_deep[k])}" if deep else "–",
+        percent(t.antisite_fraction_corrected[k]) if deep else "–", f"{t.n_deep[k]:,}", number(t.significance[k]),
     )  # fmt: skip
 
 

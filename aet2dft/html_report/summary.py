@@ -13,6 +13,7 @@ from aet2dft.html_report.parts import Tile, number, percent
 from aet2dft.html_report.tomography import NO_IMAGES, Tomography, last_fit
 from aet2dft.recon.metrics import format_r
 from aet2dft.structure.chemical_order import Order
+from aet2dft.structure.defects import fraction_sigma
 
 N_TILES = 6
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -31,7 +32,8 @@ def sentence(
         n = len(order.lattices)
         parts.append(f"{in_words(n)} fcc lattice{'s' if n > 1 else ''} a = {order.lattices[0].cubic_a:.3f} Å")
         if order.chemical is not None:
-            parts.append(f"{in_words(len(order.chemical.grains))} grains")
+            n = len(order.chemical.grains)
+            parts.append(f"{in_words(n)} grain{'s' * (n != 1)}")
     text = [*_from_images(tomography), ", ".join(parts)]
     if order is not None and order.chemical is not None:
         grains = order.chemical.grains
@@ -129,12 +131,12 @@ def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
 
 
 def _confidence_tile(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
-    """How surely the atoms are of their species; left out where they are of one, and so all for certain."""
+    """How surely the atoms are of their species; left out where that is one: then it tells atoms from others only."""
     result = tomography.classification
     if result is None or atoms is None or "species_confidence" not in atoms.arrays:
         return []
     confidence = atoms.arrays["species_confidence"]
-    if len(set(atoms.numbers)) == 1 and (confidence == 1.0).all():
+    if len(set(atoms.numbers)) == 1 and (atoms.numbers.all() or (confidence == 1.0).all()):  # X: of populations
         return []
     detail = "mean over the species of the atoms" if result.n_rejected else "mean, if all candidates are atoms"
     return [Tile(label="Confidence", value=percent(float(confidence.mean()), 2), detail=detail)]
@@ -197,7 +199,7 @@ def _grain_tiles(order: Order) -> list[Tile]:
     if deep.any():
         atoms = int(grains.n_deep[deep].sum())
         fraction = float((grains.antisite_fraction_deep[deep] * grains.n_deep[deep]).sum() / atoms)
-        error = (fraction * (1 - fraction) / atoms) ** 0.5
+        error = float(fraction_sigma(np.array(fraction), np.array(atoms)))
         value = f"{number(100 * fraction, 1)} ± {number(100 * error, 1)} %"
         found.append(
             Tile(label="Antisites deep inside", value=value, detail=f"of {atoms:,} atoms below 1.5 cells, as found")

@@ -13,6 +13,7 @@ from aet2dft.plot import style
 from aet2dft.plot.style import Panels
 from aet2dft.structure.chemical_order import ChemicalOrder
 from aet2dft.structure.defects import AntisiteProfile
+from aet2dft.structure.grain_notes import least_certain_note
 from aet2dft.structure.grain_table import GrainTable, Recipe
 
 MAX_GRAINS = 20
@@ -234,6 +235,7 @@ def plot_recipes(recipes: tuple[Recipe, ...], *, window: float, ax: Axes | None 
     for tick, marked in zip(ax.get_yticklabels(), used, strict=True):
         tick.set_fontweight("bold" if marked else "normal")
     most = max(sum(r.sizes) for r in recipes)
+    ax.locator_params(axis="x", integer=True)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set(
         ylim=(len(recipes) - 0.5, -0.5), xlim=(0, 1.28 * max(most, 1)), xlabel="atoms in the ten largest ordered grains"
@@ -258,16 +260,13 @@ def _recipe_bar(ax: Axes, row: int, recipe: Recipe) -> None:
     )
 
 
-def chance_note(table: GrainTable) -> str:
+def chance_note(chemical: ChemicalOrder) -> str:
     """Say in one sentence how sure the small grains are."""
-    asked = np.isfinite(table.significance)
-    if not asked.any():
+    table, n = chemical.grains, chemical.n_surrogates
+    doubtful = table.grain[table.significance < SIGNIFICANT]
+    if doubtful.size:
+        names = f"grain{'s' * (doubtful.size > 1)} {', '.join(map(str, doubtful))}"
+        return f"More than {100 * (1 - SIGNIFICANT):.0f} % of {n or 'the'} surrogates have by chance one like {names}."
+    if not (tested := int(np.isfinite(table.significance).sum())):
         return "No small grain was tested against chance."
-    doubtful = table.grain[asked & (table.significance < SIGNIFICANT)]
-    if not doubtful.size:
-        return (
-            f"All {asked.sum()} small grains are larger than chance makes them (significance {SIGNIFICANT:.0%} or "
-            "more)."
-        )
-    names = ", ".join(map(str, doubtful))
-    return f"Of {asked.sum()} small grains these may be chance (significance below {SIGNIFICANT:.0%}): {names}."
+    return f"Small grain{'s' * (tested > 1)}: {least_certain_note(table, n)}."

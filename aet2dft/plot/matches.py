@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from aet2dft.plot import style
 from aet2dft.plot.style import Panels
+from aet2dft.recon.atoms.assignments import class_names
 from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.verification.round_trip import DepthProfile, Verification
 
@@ -47,10 +48,9 @@ def plot_intensity_histogram(atoms: Atoms, result: Classification, *, ax: Axes |
     rejected = result.rejected.intensities
     if result.has_non_atoms:
         _class_histogram(ax, np.clip(rejected, low, high), edges, f"no atom, n = {rejected.size:,}", _NON_ATOM)
-    for k, name in enumerate(result.species, start=1):
+    for k, (species, name) in enumerate(zip(result.species, class_names(result.species), strict=True), start=1):
         own = result.intensities[atoms.get_tags() == k]
-        label = f"{_name(name, k)}, n = {own.size:,}"
-        _class_histogram(ax, np.clip(own, low, high), edges, label, _color(name, k))
+        _class_histogram(ax, np.clip(own, low, high), edges, f"{name}, n = {own.size:,}", _color(species, k))
     _populations(ax, result, edges, len(everything))
     what = {
         "height": "height fitted to the images",
@@ -65,10 +65,6 @@ def plot_intensity_histogram(atoms: Atoms, result: Classification, *, ax: Axes |
     ax.set_ylim(top=1.25 * ax.get_ylim()[1])
     ax.legend(loc="upper right", ncols=2)
     return ax
-
-
-def _name(species: str, number: int) -> str:
-    return f"population {number}" if species == "X" else species
 
 
 def _color(species: str, number: int) -> str:

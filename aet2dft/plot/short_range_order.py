@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from aet2dft.structure.short_range_order import WarrenCowley
 
 FEWEST_CENTERS = 20
 """Complete shells below which their mean is not drawn."""
-_COLORS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
+_MARKERS = "osD^v"
+"""By the species around the center."""
 
 
 @style.styled
@@ -30,28 +32,30 @@ def plot_short_range_order(pairs: tuple[WarrenCowley, ...], *, ax: Axes | None =
     -----
     Filled points count only centers whose shell is complete, where there are at least `FEWEST_CENTERS` of them; hollow
     ones all atoms with the neighbors they have. Error bars: standard errors. Negative is a preference for unlike
-    neighbors.
+    neighbors. Colors are those of the center in all figures, markers those of its neighbors.
     """
     ax = style.single(ax, width=style.PAGE, height=2.6)
     if not pairs:
         return style.no_data(ax, "one species only")
     # pairs stand side by side, so that error bars do not hide each other
     shifts = np.linspace(-0.18, 0.18, len(pairs)) if len(pairs) > 1 else np.zeros(1)
-    for pair, color, shift in zip(pairs, _COLORS * len(pairs), shifts, strict=False):
+    markers = dict(zip(dict.fromkeys(pair.other for pair in pairs), itertools.cycle(_MARKERS), strict=False))
+    for pair, shift in zip(pairs, shifts, strict=True):
         shells = 1 + np.arange(len(pair.full_shells)) + shift
         name = f"{pair.other} around {pair.center}"
         full = np.where(pair.n_full >= FEWEST_CENTERS, pair.full_shells, np.nan)
-        bars: dict[str, Any] = {"color": color, "markersize": 4.5, "elinewidth": 0.8, "capsize": 1.5}
+        bars: dict[str, Any] = {"color": style.species_color(pair.center), "marker": markers[pair.other]}
+        bars |= {"markersize": 4.5, "elinewidth": 0.8, "capsize": 1.5}
         ax.errorbar(
-            shells, full, yerr=pair.full_sigma, fmt="o-", linewidth=0.6, label=f"{name}, complete shells", **bars
+            shells, full, yerr=pair.full_sigma, linestyle="-", linewidth=0.6, label=f"{name}, complete shells", **bars
         )
         ax.errorbar(
-            shells, pair.all_atoms, yerr=pair.all_sigma, fmt="o", markerfacecolor="none", label=f"{name}, all atoms",
-            **bars,
+            shells, pair.all_atoms, yerr=pair.all_sigma, linestyle="", markerfacecolor="none",
+            label=f"{name}, all atoms", **bars,
         )  # fmt: skip
     ax.axhline(0.0, color=style.MUTED, linewidth=0.8)
     n_shells = max(len(pair.full_shells) for pair in pairs)
     ax.set(xlabel="neighbor shell", ylabel="Warren-Cowley α", xticks=range(1, n_shells + 1))
-    ax.set_ylim(top=ax.get_ylim()[1] + 0.3 * np.ptp(ax.get_ylim()))
+    ax.set_ylim(top=ax.get_ylim()[1] + 0.15 * len(pairs) * np.ptp(ax.get_ylim()))
     ax.legend(loc="upper center", ncols=2, fontsize=6.5)
     return ax

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from aet2dft.plot import style
@@ -66,8 +67,11 @@ def plot_image_residuals(
     which = typical_images(r_factor)
     plot_r_factors(tilt_angles, r_factor, noise=noise, held_out=held_out, ax=axes[0])
     for k, letter in zip(which, "bmw", strict=True):
-        place = (tilt_angles[k], r_factor[k])
-        axes[0].annotate(letter, place, xytext=(0, 5), textcoords="offset points", fontsize=6.5)
+        side = -1 if noise is not None and noise[k] > r_factor[k] else 1  # where the line of noise is not
+        axes[0].annotate(
+            letter, (tilt_angles[k], r_factor[k]), xytext=(0, 7 * side), textcoords="offset points", fontsize=6.5,
+            ha="center", va="center", path_effects=[withStroke(linewidth=2.0, foreground=style.PAPER)],
+        )  # fmt: skip
     names = ("best", "median", "worst")
     for row, (image, model) in enumerate(zip(measured, calculated, strict=True)):
         trio = axes[1 + 3 * row : 4 + 3 * row]
@@ -132,7 +136,7 @@ def plot_r_factors(
         ax.plot(tilt_angles[order], noise[order], "--", color=style.INK, linewidth=0.8, label="noise alone, about")
     ax.set(xlabel="tilt (degrees)", ylabel="R factor")
     low, high = ax.get_ylim()
-    ax.set_ylim(top=high + 0.3 * (high - low))
+    ax.set_ylim(low - 0.05 * (high - low), high + 0.3 * (high - low))
     ax.legend(loc="upper right", ncols=2, fontsize=6.5)
     return ax
 

@@ -79,6 +79,8 @@ class ChemicalOrder:
     """Bonds between grains."""
     recipes: tuple[Recipe, ...]
     """What neighboring recipes of the labels give."""
+    n_surrogates: int = 0
+    """Surrogate particles behind the significance of the grains; 0 where these were not counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,9 +143,10 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
         pairs = warren_cowley(parts, atoms)
     warnings += _remarks(atoms, lattices, settings)
     if chemical is None:
-        warnings.append(f"variants and grains need two species, this model has {len(set(atoms.symbols))}: left out")
+        n = len(set(atoms.symbols) - {"X"})
+        warnings.append(f"variants and grains need two species, these atoms are of {n or 'none'}: left out")
     if left := int((atoms.arrays["lattice"] == 0).sum()):
-        warnings.append(f"{left} of {len(atoms)} atoms find no lattice site; they belong to no grain")
+        warnings.append(f"{left:,} of {len(atoms):,} atoms find no lattice site; they belong to no grain")
     return atoms, Order(
         lattices=lattices,
         strain=strain,
@@ -228,7 +231,7 @@ def _add_chemical_order(
         profiles=tuple(profile for profile in profiles if profile is not None),
         swaps=tuple(count_swaps(p.crystal, p.grain, g, v, p.depth) for p, g, v in large),
         boundaries=boundaries(parts, atoms.arrays["grain"], variant_of),
-        recipes=neighboring_recipes(parts, min_grain=settings.min_grain),
+        recipes=neighboring_recipes(parts, min_grain=settings.min_grain), n_surrogates=settings.surrogates,
     )  # fmt: skip
 
 

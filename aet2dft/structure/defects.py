@@ -73,6 +73,12 @@ def corrected(fraction: float, species_error: float) -> float:
     return float(np.maximum(0.0, (fraction - species_error) / (1.0 - 2.0 * species_error)))
 
 
+def fraction_sigma(fraction: NDArray[np.float64], n: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard errors (m,) of fractions (m,) of `n` (m,) atoms: half widths of Wilson intervals, not 0 for 0 of n."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sqrt(fraction * (1 - fraction) / n + 0.25 / n**2) / (1 + 1 / n))
+
+
 def antisite_profile(
     crystal: Crystal, labels: Labels, grain: NDArray[np.int32], number: int, *, free_surface: bool
 ) -> AntisiteProfile | None:
@@ -109,8 +115,7 @@ def antisite_profile(
     with np.errstate(invalid="ignore", divide="ignore"):
         fraction = np.bincount(bins, weights=wrong, minlength=n_bins) / n
         order = np.bincount(bins, weights=labels.order[variant], minlength=n_bins) / n
-        sigma = np.sqrt(fraction * (1 - fraction) / n + 0.25 / n**2) / (1 + 1 / n)
-    centers = (low + 0.5 + np.arange(n_bins)) * width
+    centers, sigma = (low + 0.5 + np.arange(n_bins)) * width, fraction_sigma(fraction, n)
     return AntisiteProfile(grain=number, depth=centers, fraction=fraction, sigma=sigma, order=order, n=n)
 
 

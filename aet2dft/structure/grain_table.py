@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from aet2dft.config import OrderSettings
 from aet2dft.structure.crystal import Crystal
-from aet2dft.structure.defects import corrected, is_antisite
+from aet2dft.structure.defects import corrected, fraction_sigma, is_antisite
 from aet2dft.structure.grains import LARGE_GRAIN, Labeler, Labels, components, number_grains, signed_depth
 from aet2dft.structure.order_parameters import null_level
 from aet2dft.structure.significance import surrogate_sizes
@@ -19,6 +19,8 @@ from aet2dft.structure.variants import ORDERED, PHASE_OF, describe
 
 DEEP = 1.5
 """Unit cells below the grain surface from where antisites count as deep."""
+FEWEST_DEEP = 10
+"""Deep atoms below which their antisites are not told outside the table: one atom would make 10 %."""
 CORE = 1.0
 """Unit cells below the free surface from where an atom counts as core."""
 RECIPES = ((0.5, None), (0.7, None), (0.85, None), (1.0, None), (0.7, 0.3), (0.7, 0.45), (0.7, 0.67))
@@ -71,6 +73,11 @@ class GrainTable:
     def __len__(self) -> int:
         return len(self.grain)
 
+    @property
+    def antisite_sigma_deep(self) -> NDArray[np.float64]:
+        """Standard error of `antisite_fraction_deep`; NaN without deep atoms."""
+        return fraction_sigma(self.antisite_fraction_deep, self.n_deep)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
@@ -90,6 +97,11 @@ class Recipe:
     """L1₂ grains among all."""
     n_a1: int
     """Atoms without order."""
+
+    @property
+    def largest(self) -> int:
+        """Atoms of the largest ordered grain, 0 where there is none."""
+        return max(self.sizes, default=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

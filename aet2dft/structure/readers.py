@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from aet2dft.atoms import check, known_symbol
+from aet2dft.atoms import check, example_species, known_symbol
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_array, mat_variables
@@ -254,17 +254,13 @@ def _with_species(atoms: Atoms, notes: list[str], species: dict[str, str], path:
     types = atoms.arrays["type"]
     present = [str(t) for t in np.unique(types)]
     if not species:
-        notes.append(f"types {', '.join(present)} have no elements; give --species, e.g. {_example(present)}")
+        notes.append(f"types {', '.join(present)} have no elements; give --species, e.g. {example_species(present)}")
         return atoms, notes
     numbers = _species_numbers(species, present, path)
     atoms.set_atomic_numbers([numbers[str(t)] for t in types])
     del atoms.arrays["type"]
     notes.append("types named by --species: " + ", ".join(f"{t} = {species[t]}" for t in present))
     return atoms, notes
-
-
-def _example(present: list[str]) -> str:
-    return ",".join(f"{t}={e}" for t, e in zip(present, ("Fe", "Pt", "Ni", "Pd", "Co"), strict=False))
 
 
 def _species_numbers(species: dict[str, str], present: list[str], path: Path) -> dict[str, int]:
@@ -275,7 +271,9 @@ def _species_numbers(species: dict[str, str], present: list[str], path: Path) ->
             )
     if set(species) != set(present):
         listed, named = ", ".join(present), ", ".join(species)
-        raise InputError(f"{path}: its types are {listed}, but --species names {named}; give {_example(present)}")
+        raise InputError(
+            f"{path}: its types are {listed}, but --species names {named}; give {example_species(present)}"
+        )
     return {t: atomic_numbers[species[t]] for t in present}
 
 

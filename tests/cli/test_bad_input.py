@@ -217,7 +217,7 @@ def test_candidates_without_species_are_sent_to_classify_by_every_verb(tmp_path)
     atoms.numbers[:] = 0
     atoms.arrays["intensity"] = np.ones(len(atoms))
     store.save(project, "trace", {"atoms": atoms}, {"with_volume": False, "inputs": []})
-    advice = f"{len(atoms)} atoms have no element; run `aet2dft classify` with e.g. --species Fe,Pt"
+    advice = f"{len(atoms):,} atoms have no element; run `aet2dft classify` with e.g. --species Fe,Pt"
     assert advice in done("info", project)["problems"]
     assert advice in done("order", project, "--surrogates", 0)["warnings"]
     assert refused("inputs", project, "--around", "center", *INPUTS, "-o", tmp_path / "decks") == advice

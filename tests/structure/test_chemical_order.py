@@ -218,14 +218,15 @@ def test_strain_is_measured_against_the_lattice_that_was_asked_for():
     assert triclinic.strain.rms.max() < 1e-9
 
 
-def test_one_species_has_lattice_and_strain_but_no_chemical_order():
-    model = sphere(ordered_crystal(1, 8, species=("Pt", "Pt")), 900)
+@pytest.mark.parametrize(("species", "count"), [("Pt", "1"), ("X", "none")])
+def test_one_species_has_lattice_and_strain_but_no_chemical_order(species, count):
+    model = sphere(ordered_crystal(1, 8, species=(species, species)), 900)
     atoms, found = order(model)
     assert found.chemical is None
     assert found.warren_cowley == ()
     assert "strain" in atoms.arrays
     assert "variant" not in atoms.arrays
-    assert any("need two species" in text for text in found.warnings)
+    assert f"variants and grains need two species, these atoms are of {count}: left out" in found.warnings
 
 
 def test_grains_of_an_earlier_result_do_not_outlive_their_species():
@@ -242,7 +243,7 @@ def test_atoms_without_a_site_are_counted_in_a_warning():
     atoms, found = order(model, FAST)
     left = int((atoms.arrays["lattice"] == 0).sum())
     assert left > 5
-    assert any(text.startswith(f"{left} of {len(atoms)} atoms find no lattice site") for text in found.warnings)
+    assert any(text.startswith(f"{left:,} of {len(atoms):,} atoms find no lattice site") for text in found.warnings)
 
 
 @pytest.mark.parametrize(

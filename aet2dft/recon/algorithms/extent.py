@@ -26,6 +26,8 @@ _EDGE = 2
 """Pairs of lines at the edge of the images that tell whether the object reaches it."""
 _AS_INSIDE = 0.1
 """Variance at the edge over that inside from which on the object goes on beyond."""
+_CLEARLY = 0.2
+"""The same from which on images are said to cut it: single atoms that end at the edge do not count."""
 _SURE = 3.0
 """Standard errors by which the variance at the edge is larger than that."""
 
@@ -44,7 +46,7 @@ def reaches_edges(series: TiltSeries) -> bool:
     does not. The product of neighboring lines measures that: noise, which differs from pixel to pixel, has no part in
     its mean, and how it differs from image to image tells the error.
     """
-    return any(_cut(series.projections))
+    return any(_cut(series.projections, _AS_INSIDE))
 
 
 def cut_columns(series: TiltSeries) -> list[int]:
@@ -57,14 +59,14 @@ def cut_columns(series: TiltSeries) -> list[int]:
 
     Notes
     -----
-    As of `reaches_edges`.
+    As of `reaches_edges`, but from twice the variance on.
     """
-    cut = _cut(series.projections.swapaxes(1, 2))
+    cut = _cut(series.projections.swapaxes(1, 2), _CLEARLY)
     return [column for column, there in zip((0, series.projections.shape[2] - 1), cut, strict=True) if there]
 
 
-def _cut(images: NDArray[np.float32]) -> tuple[bool, bool]:
-    """Whether the object of images (n, lines, pixels) goes on beyond the first line, and beyond the last."""
+def _cut(images: NDArray[np.float32], part: float) -> tuple[bool, bool]:
+    """Whether the first lines of images (n, lines, pixels), and the last, vary by this part of what is inside."""
     varying = images - images.mean(axis=2, keepdims=True)
     variance = np.einsum("kxy,kxy->kx", varying[:, 1:], varying[:, :-1], dtype=np.float64)
     if len(images) < 2 or variance.shape[1] <= 2 * _EDGE:
@@ -72,7 +74,7 @@ def _cut(images: NDArray[np.float32]) -> tuple[bool, bool]:
     inside = float(variance[:, _EDGE:-_EDGE].mean())
     edges = np.stack([variance[:, :_EDGE].mean(axis=1), variance[:, -_EDGE:].mean(axis=1)])
     first, last = edges.mean(axis=1) - _SURE * edges.std(axis=1, ddof=1) / np.sqrt(len(images))
-    return bool(0 < _AS_INSIDE * inside < first), bool(0 < _AS_INSIDE * inside < last)
+    return bool(0 < part * inside < first), bool(0 < part * inside < last)
 
 
 def slab(series: TiltSeries, thickness: float | None) -> tuple[int, int, int]:

@@ -161,6 +161,18 @@ def choice(information: Mapping[str, float], assigned: Assignment, species: tupl
     return f"{n} classes were taken: the evidence for more is weak, or they are parts of one hill."
 
 
+def class_names(species: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the classes of atoms: their elements, or ``population 1`` and so on where there are none (``X``)."""
+    return tuple(f"population {k}" if name == "X" else name for k, name in enumerate(species, start=1))
+
+
+def listed(classes: NDArray[np.int_], species: tuple[str, ...]) -> str:
+    """Say how many atoms there are of every class, by their classes (n,), the faintest 1."""
+    counts = np.bincount(classes, minlength=len(species) + 1)[1:]
+    names = (f"of {name}" if kind == "X" else name for kind, name in zip(species, class_names(species), strict=True))
+    return ", ".join(f"{n:,} {name}" for n, name in zip(counts, names, strict=True))
+
+
 def unlikely(means: Floats, atomic_numbers: Floats) -> float:
     """Sum of the squared deviations of brightness ratios from those of elements, in standard deviations.
 

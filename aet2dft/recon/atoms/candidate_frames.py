@@ -80,14 +80,18 @@ def doubts(volume: Volume, positions: Floats) -> tuple[str, ...]:
     positions : ndarray, shape (n, 3)
         Å, as `in_frame_of` gives them.
     """
-    here = _sums(volume, positions)
-    around = [_sums(volume, positions + _RADIUS * step) for step in np.concatenate([np.eye(3), -np.eye(3)])]
-    beside = int((np.max(around, axis=0) > here).sum())
+    beside, most = _beside(volume, positions), _MOST_BESIDE * len(positions)
     said: tuple[str, ...] = ()
-    if beside > _MOST_BESIDE * len(positions):
+    if beside > most:
+        offset = _offset(volume, positions)
+        if _beside(volume, positions + offset) <= most:
+            by = ", ".join(f"{x:.1f}" for x in offset)
+            why = f"moved by ({by}) Å together they lie on them; has the volume another origin, or a margin?"
+        else:
+            why = "are the order and the signs of their axes those of the volume, and is --voxel-size?"
         said = (
             f"{beside} of {len(positions)} candidates lie beside bright spots of the volume, which is brighter "
-            f"{_RADIUS} Å away: are the order and the signs of their axes those of the volume, and is --voxel-size?",
+            f"{_RADIUS} Å away: {why}",
         )
     if len(positions) < 2:
         return said
@@ -118,6 +122,25 @@ def _brightness(volume: Volume, positions: Floats) -> float:
 def _sums(volume: Volume, positions: Floats) -> Floats:
     """Sums (n,) of the density in spheres around positions (n, 3), Å; nothing outside."""
     return np.asarray(kernels.sphere_sums(volume.values, volume.indices(positions), _RADIUS / volume.voxel_size))
+
+
+def _beside(volume: Volume, positions: Floats) -> int:
+    """How many of the positions (n, 3), Å, have a brighter place of the volume beside them."""
+    around = [_sums(volume, positions + _RADIUS * step) for step in np.concatenate([np.eye(3), -np.eye(3)])]
+    return int((np.max(around, axis=0) > _sums(volume, positions)).sum())
+
+
+def _offset(volume: Volume, positions: Floats) -> Floats:
+    """Å (3,), in whole voxels: common shift of positions (n, 3), Å, with which the volume is brightest at them."""
+    from scipy.fft import irfftn, rfftn
+
+    shape = np.array(volume.values.shape)
+    voxels = np.rint(volume.indices(positions)).astype(np.intp)
+    there = np.zeros(shape, dtype=np.float32)
+    np.add.at(there, tuple(voxels[((voxels >= 0) & (voxels < shape)).all(axis=1)].T), 1.0)
+    likeness = irfftn(rfftn(volume.values) * rfftn(there).conj(), s=volume.values.shape)
+    shift = np.array(np.unravel_index(int(likeness.argmax()), volume.values.shape))
+    return np.asarray(np.where(shift > shape // 2, shift - shape, shift) * volume.voxel_size)
 
 
 def _all_over(volume: Volume) -> Floats:

@@ -230,7 +230,7 @@ def _fit_together(
     # those that are near to each other one after the other: the volume is read in order
     peaks = separated(smooth, centers[np.lexsort(centers.T[::-1].round())], width, farthest=_FARTHEST * distance)
     between, scale = unexplained(smooth, peaks, width), _height_scale(peaks.shape, width)
-    _check_noise(peaks, between, window, volume)
+    _check_noise(peaks, between, window, volume, settings)
     noise, least = noise_of(peaks, between, window), threshold / scale
     peaks = split(smooth, peaks, width, noise=noise, between=between, window=window, least=least, distance=distance)
     return _Fit(
@@ -277,17 +277,22 @@ def _height_scale(shape: Floats, width: float) -> float:
     return float(np.sqrt(np.prod(variances / np.maximum(variances - width**2, 0.25 * variances))))
 
 
-def _check_noise(peaks: Separated, between: float, window: float, volume: Volume) -> None:
+def _check_noise(peaks: Separated, between: float, window: float, volume: Volume, settings: TraceSettings) -> None:
     """Raise InputError where noise would make maxima as high as the strong ones."""
     high = float(np.percentile(peaks.heights, 95))
     n_found = np.count_nonzero(peaks.heights >= high)
     n_voxels = int(np.count_nonzero(volume.values))
     expected = noise_maxima(np.array([high]), _UNCERTAINTY * between, window, n_voxels)[0]
     if expected > _NOISE_SHARE * n_found:
+        usual, advice = TraceSettings(), "look at the volume"
+        if settings.smoothing > usual.smoothing:
+            advice = f"leave out --smoothing {settings.smoothing:g} (default {usual.smoothing:g}), or {advice}"
+        if settings.min_distance < usual.min_distance:
+            advice = f"leave out --min-distance {settings.min_distance:g} (default {usual.min_distance:g}), or {advice}"
         raise InputError(
             f"the volume has no peaks: its {len(peaks.heights)} maxima are as noise makes them, strong ones only "
             f"{high / max(between, np.finfo(float).tiny):.1f} times as high as what is left between them (atoms: 7 and "
-            "more); look at the volume"
+            f"more); {advice}"
         )
 
 

@@ -54,6 +54,11 @@ def check_pixel_size(size: float | None, *, option: str, anything: bool) -> floa
     )
 
 
+def like_volume(shape: tuple[int, ...]) -> bool:
+    """Whether three edges are those of a volume: all alike, or a film, thin along the second; else of images."""
+    return max(shape) < 1.25 * min(shape) or shape[0] == shape[2]
+
+
 def as_images(values: NDArray[Any]) -> tuple[Images, Notes]:
     """Images (n, nx, ny) as float32; conversion of integers and saturation are noted."""
     if values.dtype.kind not in "iub":

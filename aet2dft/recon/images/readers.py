@@ -17,7 +17,7 @@ from aet2dft.config import ImagesSettings, VolumeSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.images.angle_files import check_angles, read_angles
 from aet2dft.recon.images.array_files import StoredArray, stored_arrays
-from aet2dft.recon.images.image_checks import as_images, check_images, check_pixel_size, mend_or_refuse
+from aet2dft.recon.images.image_checks import as_images, check_images, check_pixel_size, like_volume, mend_or_refuse
 from aet2dft.recon.images.image_folders import check_order, folder_stack
 from aet2dft.recon.tilt_series import TiltSeries, Volume
 
@@ -27,6 +27,8 @@ _OTHER_SIZE = 0.01
 """Relative difference from which on a size of pixels that a file says is told beside that of the user."""
 _ALIKE = 1.25
 """Ratio of the edges of an image up to which they are alike."""
+_IMAGES = ("proj", "pj", "tilt", "image")
+"""Words in the names of stacks of images."""
 Notes = tuple[str, ...]
 
 
@@ -103,7 +105,7 @@ def read_volume(path: str | Path, settings: VolumeSettings = VolumeSettings()) -
     path = Path(path)
     name, array, notes = _one_volume(path, settings.variable)
     size, said = _size(settings.voxel_size, array, (0, 1, 2), path, option="voxel-size")
-    notes += said + _doubt_stack(array.shape, path)
+    notes += said + _doubt_stack(name, array.shape, path)
     size = check_pixel_size(size, option="voxel-size", anything=settings.any_voxel_size)
     values = np.asarray(array.load(), dtype=np.float32)
     bad = np.argwhere(~np.isfinite(values))
@@ -131,10 +133,14 @@ def _size(
     return size, (f"{option.removesuffix('-size')}s of {size:.4g} Å, as {path.name} says{doubt}",)
 
 
-def _doubt_stack(shape: tuple[int, ...], path: Path) -> Notes:
+def _doubt_stack(name: str, shape: tuple[int, ...], path: Path) -> Notes:
     """What is said of a volume that may be a stack of images; a film has such a shape as well."""
+    if like_volume(shape):
+        return ()
+    named = any(word in name.lower() for word in _IMAGES)
     for n, *edges in ((shape[0], *shape[1:]), (shape[2], *shape[:2])):
-        if 2 * n < min(edges) and max(edges) < _ALIKE * min(edges):
+        thin = 2 * n < min(edges) and max(edges) < _ALIKE * min(edges)
+        if n < min(edges) and (named or thin or edges[0] == edges[1]):
             read = " x ".join(map(str, shape))
             return (f"{path.name} read as a volume of {read} voxels; a stack of {n} images? `reconstruct` takes those",)
     return ()

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from aet2dft.errors import InputError
-from aet2dft.recon.atoms.candidate_frames import in_frame_of
+from aet2dft.recon.atoms.candidate_frames import doubts, in_frame_of
 from aet2dft.recon.tilt_series import Volume
 
 VOXEL = 0.35
@@ -44,3 +44,14 @@ def test_candidates_of_another_volume_are_refused(spots):
         in_frame_of(spots[0], np.random.default_rng(1).uniform(-1000, -900, (40, 3)))
     with pytest.raises(InputError, match="not finite"):
         in_frame_of(spots[0], np.full((3, 3), np.nan))
+
+
+def test_a_common_offset_is_told_and_other_axes_are_none(spots):
+    volume, index = spots
+    there = (index - 20) * VOXEL
+    assert doubts(volume, there) == ()
+    said = doubts(volume, there + VOXEL * np.array([4, -2, 0]))
+    assert len(said) == 1
+    assert "beside bright spots" in said[0]
+    assert "moved by (-1.4, 0.7, 0.0) Å together they lie on them" in said[0]
+    assert "are the order and the signs of their axes" in doubts(volume, there[:, [1, 0, 2]])[0]

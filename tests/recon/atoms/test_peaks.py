@@ -266,8 +266,21 @@ def ball(size=40, radius=14, blur=0.0):
 )
 def test_a_volume_without_atoms_is_refused(values):
     """Truth: noise, constants and solids hold no atoms."""
-    with pytest.raises(InputError, match="the volume has no peaks"):
+    with pytest.raises(InputError, match=r"the volume has no peaks: .*more\); look at the volume$"):
         trace(Volume(values=values.astype(np.float32), voxel_size=VOXEL, origin=np.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (TraceSettings(min_distance=0.1), r"--min-distance 0.1 \(default 2\)"),
+        (TraceSettings(smoothing=1.0), r"--smoothing 1 \(default 0.3\)"),
+        (TraceSettings(min_distance=3.0, smoothing=0.2), "look"),
+    ],
+)
+def test_an_option_that_may_hide_the_peaks_is_named(settings, named):
+    with pytest.raises(InputError, match=rf"no peaks: .*more\); (leave out )?{named}"):
+        trace(Volume(values=noise(1).astype(np.float32), voxel_size=VOXEL, origin=np.zeros(3)), settings)
 
 
 def test_atoms_three_times_as_high_as_the_noise_of_a_voxel_are_not_refused():

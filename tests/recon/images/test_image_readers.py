@@ -199,13 +199,20 @@ def test_without_angles_an_mrc_file_says_that_its_extended_header_is_not_read(tm
         read_tilt_series(tmp_path / "a.mrc", ImagesSettings(pixel_size=0.37))
 
 
-@pytest.mark.parametrize("shape", [(5, 20, 20), (24, 20, 7)])
-def test_a_volume_that_may_be_a_stack_of_images_is_said(tmp_path, shape):
-    np.save(tmp_path / "v.npy", np.random.default_rng(0).random(shape))
-    notes = read_volume(tmp_path / "v.npy", VolumeSettings(voxel_size=0.4))[1]
-    assert "a stack of" in notes[0]
-    np.save(tmp_path / "v.npy", np.random.default_rng(0).random((24, 20, 12)))
-    assert read_volume(tmp_path / "v.npy", VolumeSettings(voxel_size=0.4))[1] == ()
+@pytest.mark.parametrize(
+    ("name", "shape", "n"),
+    [("v", (5, 20, 20), 5), ("v", (24, 20, 7), 7), ("v", (20, 20, 11), 11), ("my_proj", (24, 16, 11), 11)],
+)
+def test_a_volume_that_may_be_a_stack_of_images_is_said(tmp_path, name, shape, n):
+    np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).random(shape))
+    notes = read_volume(tmp_path / f"{name}.npy", VolumeSettings(voxel_size=0.4))[1]
+    assert f"a stack of {n} images" in notes[0]
+
+
+@pytest.mark.parametrize(("name", "shape"), [("v", (24, 20, 12)), ("v", (20, 8, 20)), ("my_proj", (20, 20, 18))])
+def test_what_has_the_shape_of_a_volume_is_one(tmp_path, name, shape):
+    np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).random(shape))
+    assert read_volume(tmp_path / f"{name}.npy", VolumeSettings(voxel_size=0.4))[1] == ()
 
 
 def test_the_axis_that_has_the_length_of_the_angles_counts_the_images(tmp_path, images):
