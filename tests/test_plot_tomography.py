@@ -178,6 +178,14 @@ def test_an_image_without_the_atoms_is_marked_and_neither_the_worst_nor_part_of_
     assert "above" not in legend(ax)
 
 
+def test_one_blank_image_does_not_hide_how_the_others_differ():
+    r_factor = np.where(np.arange(len(TILTS)) == 5, 26.6, 0.1)
+    ax = plot.plot_r_factors(TILTS, r_factor, noise=0.9 * r_factor)
+    assert ax.get_ylim()[1] < 2.2
+    assert line(ax, "above")[1].tolist() == [1.5]
+    assert ax.get_ylabel() == "R factor, or 1.5 if higher"
+
+
 def test_intensities_are_counted_by_class_with_the_boundaries_between():
     t = small_tomography()
     record, atoms = t.classification, t.classified

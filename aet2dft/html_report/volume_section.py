@@ -159,7 +159,7 @@ def _images(series: TiltSeries, volume: Volume, result: Reconstruction, noise: N
         calculated=np.float32(result.scale) * project_volume(seen, volume.values),
     )
     above = "Points well above the line of noise alone are images that the volume does not explain."
-    if result.r_factor < noise.mean():
+    if np.median(result.r_factor_per_image) < np.median(noise):
         above = "It lies below the line of noise alone, since a volume can fit noise."
     return residual_picture(
         residuals,

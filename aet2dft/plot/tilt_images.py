@@ -15,6 +15,8 @@ from aet2dft.recon.metrics import format_r
 
 _MAGNIFIED = 4
 """Differences are drawn this many times stronger than the images."""
+HIGHEST = 1.5
+"""R factor above which images are no worse: a model without atoms has 1."""
 _LAYOUT = "rabc\nrdef\nrghi"
 """The R factors at the left, then a row per image: measured, calculated, difference."""
 
@@ -111,13 +113,15 @@ def plot_r_factors(
     Notes
     -----
     Images above 1.5 times the median R factor, and above 0.05, are flagged: zone axes, drift, wrong angles. Crosses
-    at the bottom: images whose R factor is NaN, since they do not show the atoms.
+    at the bottom: images whose R factor is NaN, since they do not show the atoms. A blank image may have any R factor:
+    those above `HIGHEST` are drawn there, and the axis says so.
     """
     ax = style.single(ax)
     order, shown = np.argsort(tilt_angles, kind="stable"), np.isfinite(r_factor)
     order = order[shown[order]]
     limit = bad_image_limit(r_factor)
-    bad = r_factor > limit
+    bad, is_higher = r_factor > limit, bool((r_factor[shown] > HIGHEST).any())
+    r_factor = np.minimum(r_factor, HIGHEST)
     ax.plot(tilt_angles[order], r_factor[order], "-", color=style.MUTED, linewidth=0.6)
     ax.plot(tilt_angles[shown & ~bad], r_factor[shown & ~bad], "o", color=style.BLUE, markersize=3, label="image")
     if bad.any():
@@ -133,8 +137,15 @@ def plot_r_factors(
             transform=ax.get_xaxis_transform(), label="does not show the atoms",
         )  # fmt: skip
     if noise is not None:
-        ax.plot(tilt_angles[order], noise[order], "--", color=style.INK, linewidth=0.8, label="noise alone, about")
-    ax.set(xlabel="tilt (degrees)", ylabel="R factor")
+        ax.plot(
+            tilt_angles[order],
+            np.minimum(noise[order], HIGHEST),
+            "--",
+            color=style.INK,
+            linewidth=0.8,
+            label="noise alone, about",
+        )
+    ax.set(xlabel="tilt (degrees)", ylabel=f"R factor, or {HIGHEST:g} if higher" if is_higher else "R factor")
     low, high = ax.get_ylim()
     ax.set_ylim(low - 0.05 * (high - low), high + 0.3 * (high - low))
     ax.legend(loc="upper right", ncols=2, fontsize=6.5)

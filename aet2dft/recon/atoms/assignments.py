@@ -23,8 +23,8 @@ REDUCED = 0.2
 """Standard deviation of what overlap, a missing wedge or a surface add to the logarithm of a ratio of brightness."""
 FAINT = 0.6
 """Non-atoms are a lowest population below this fraction of the next; nearer ones are one species in two halves."""
-_STRONG = 6.0
-"""What non-atoms must lower the information criterion by: "strong" of Kass and Raftery (1995), for they are usual."""
+_POSITIVE = 2.0
+"""What non-atoms must lower the information criterion by: "positive" of Kass and Raftery (1995), for they are usual."""
 _STRANGE = 9.0
 """Most that it costs that a species is two hills, as where a surface vibrates, or has spots, or non-atoms are a hill.
 
@@ -88,7 +88,7 @@ def named(tried: Mapping[int, Mixture], atomic_numbers: Floats, values: Floats, 
     Notes
     -----
     Neighboring populations may be one class; classes are apart, and non-atoms below the faintest species. There are
-    non-atoms only where the evidence for more populations than species is strong. The cost is the information
+    non-atoms only where there is positive evidence for more populations than species. The cost is the information
     criterion of the mixture, plus, up to a limit, the squares of the `dips` within a class and what non-atoms cost that
     are a `hill`, plus :math:`\sum_i (\ln(I_{i+1} / I_i) - \bar p \Delta_i)^2 / ((s \Delta_i)^2 + t^2)` with the mean
     brightness I of the species, :math:`\Delta_i = \ln(Z_{i+1} / Z_i)`, and a Gaussian prior of the power p of the
@@ -96,7 +96,7 @@ def named(tried: Mapping[int, Mixture], atomic_numbers: Floats, values: Floats, 
     (1996)). It is broad; it says that Pt can be three or eight times as bright as Fe, but hardly 1.2 times.
     """
     k = len(atomic_numbers)
-    enough = tried[k].information - _STRONG
+    enough = tried[k].information - _POSITIVE
 
     def strange(way: Assignment) -> float:
         species = unlikely(way.classes.means[int(way.has_non_atoms) :], atomic_numbers)

@@ -202,7 +202,8 @@ def _unusual_totals(images: Images, numbers: Numbers) -> Notes:
     listed = ", ".join(f"image {numbers[k]} {totals[k] / median:.2f}" for k in off[:5]) + (
         " ..." if off.size > 5 else ""
     )
-    return (f"{off.size} images differ from the median total intensity by more than 30 % ({listed} of it)",)
+    count = "1 image differs" if off.size == 1 else f"{off.size} images differ"
+    return (f"{count} from the median total intensity by more than 30 % ({listed} of it)",)
 
 
 def _unusual_angles(angles: NDArray[np.float64]) -> Notes:

@@ -61,7 +61,7 @@ def test_an_image_of_another_intensity_is_named(images):
     bright = images.copy()
     bright[4] *= 1.5
     (note,) = check_images(bright, TILTS)
-    assert note.startswith("1 images differ from the median total intensity by more than 30 % (image 4 1.")
+    assert note.startswith("1 image differs from the median total intensity by more than 30 % (image 4 1.")
 
 
 def test_repeated_and_opposite_angles_are_noted(images):
