@@ -30,6 +30,10 @@ _ANY = r"[\s,;]+"
 """Between the words of a row."""
 _NOT_COMMA = r"[\s;]+"
 """The same where commas are decimal ones."""
+_SEPARATOR = re.compile(r"\"?sep=.\"?")
+"""The first line of tables from spreadsheets that say what stands between columns."""
+_EMPTY = re.compile(rf"(?:^|[{MARKS}]) *[{MARKS}]|[{MARKS}]\s*$")
+"""A cell without a word."""
 _GERMAN = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
 """A number that may have a decimal comma."""
 
@@ -50,6 +54,8 @@ class TextTable:
     """Comments before the first row, and a line there that is taken for a title: perhaps they name the columns."""
     by_blanks: bool = False
     """Whether only blanks stand between the names: they may be a title."""
+    by_commas: bool = False
+    """Whether only commas stand between the columns: some of them may be decimal ones."""
 
     def numbers(self, columns: list[int], path: Path) -> NDArray[np.float64]:
         """Values (n, len(columns)) of some columns.
@@ -92,23 +98,27 @@ def read_table(path: Path, longest: int = _LONGEST) -> TextTable:
     Commas are decimal ones where semicolons or blanks stand between the columns, or where a column would else be cut.
     """
     texts = _text(path, longest).splitlines()
+    if texts and _SEPARATOR.fullmatch(texts[0].strip()):
+        texts[0] = ""
     found = [(k, _COMMENT.sub("", text).strip(_BLANK)) for k, text in enumerate(texts, start=1)]
     found = [(k, text) for k, text in found if text]
     head = ""
-    if found and not all(map(_is_number, _words(found[0][1], _ANY))):
+    if found and not all(map(is_number, _words(found[0][1], _ANY))):
         head = texts[found.pop(0)[0] - 1][:_LONGEST_HEAD].strip(" ")
     if not found:
         raise InputError(f"{path}: holds no numbers; give one line per row")
     named = _AFTER_NAMES.sub("", head)
     german = _has_decimal_commas([text for _, text in found], len(_split(named)), path)
-    rows, lines = _rows(found, german, path)
+    rows, lines = _rows(found, german, path, empty={k for k, _ in found if _EMPTY.search(texts[k - 1])})
     width = len(rows[0])
+    by_commas = width > 1 and not german and not any(re.search(r"[;\s]", text) for _, text in found)
     names = column_names(named, width)
     separated = any(mark in head for mark in MARKS)
     if head and len(names) != width:
         if width > 1 and separated:
             listed = ", ".join(names)
-            raise ParseError(path, f"{len(names)} names ({listed}) stand above {width} columns; give one name for each")
+            mend = "give one name for each" + (", and decimal points where commas are" if by_commas else "")
+            raise ParseError(path, f"{len(names)} names ({listed}) stand above {width} columns; {mend}")
         # words without separators are a name with blanks, or a title
         names = (named.strip(_BLANK),) if width == 1 else ()
     titles = [head] if head and not names else []
@@ -123,6 +133,7 @@ def read_table(path: Path, longest: int = _LONGEST) -> TextTable:
         notes=tuple(notes),
         above=(*comments, *titles),
         by_blanks=width > 1 and not separated,
+        by_commas=by_commas,
     )
 
 
@@ -158,14 +169,18 @@ def _text(path: Path, longest: int) -> str:
 
 
 def _rows(
-    found: list[tuple[int, str]], german: bool, path: Path
+    found: list[tuple[int, str]], german: bool, path: Path, *, empty: set[int]
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[int, ...]]:
-    """Words of the rows, and their lines."""
+    """Words of the rows, and their lines; some of these have empty cells."""
     between = _NOT_COMMA if german else _ANY
     rows = tuple(
         tuple(word.replace(",", ".") if german else word for word in _words(text, between)) for _, text in found
     )
     lines = tuple(line for line, _ in found)
+    width = max(map(len, rows))
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) < width and line in empty:
+            raise ParseError(path, "a cell of this line is empty; fill it or remove the line", line=line)
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(rows[0]):
             raise ParseError(path, f"{len(row)} columns after rows of {len(rows[0])}; mend the line", line=line)
@@ -182,7 +197,8 @@ def _split(line: str) -> tuple[str, ...]:
     return tuple(word.strip().strip("\"'").strip() for word in words)
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a word is a number, with a decimal point."""
     try:
         float(word)
     except ValueError:

@@ -29,7 +29,7 @@ def planned(n):
     window = np.exp(-((np.arange(n) - n // 2) / (0.31 * n)) ** 2).astype(np.float32)
     images = np.random.default_rng(0).random((68, n, n), dtype=np.float32) * np.outer(window, window)
     settings = {} if what == "forecast" else {"held_out": 0, "halves": False, "center_offset": 0.0}
-    iterations = 20 if algorithm == "lsq" else 30
+    iterations = 30 if algorithm != "lsq" else 20 if what == "forecast" else 75
     settings = ReconstructSettings(algorithm=algorithm, iterations=iterations, **settings)
     return plan(TiltSeries.from_angles(images, angles, pixel_size=0.4), settings, None)
 

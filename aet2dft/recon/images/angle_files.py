@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
 from aet2dft.recon.images.array_files import KINDS, stored_arrays
+from aet2dft.recon.images.row_order import one_way, rows_by_numbers
 from aet2dft.text_tables import MARKS, TextTable, column_names, counts, read_table
 
 TEXT = (".txt", ".csv", ".tsv", ".dat", ".tlt", ".rawtlt", ".ang")
@@ -24,6 +25,10 @@ _TURNS = ("phi", "psi", "beta", "gamma", "φ", "ψ", "β", "γ")
 _BESIDE = ("image", "frame", "index", "number", "no", "n", "id", "file", "dose", "time", "exposure")
 """Names of other columns, which are known as such even if only blanks stand between the names."""
 _KNOWN = {*_TILT, *_TURNS, *_BESIDE}
+_OF_TURNS = re.compile(r"tilt|angle|stage|holder|axis")
+"""What else stands in names of turns, as ``Beta tilt``."""
+_SECOND = ("x", "y", "b", "2", "second")
+"""What makes a tilt a second one, beside the column that is called tilt."""
 _UNIT = re.compile(r"[\s_,/]*([\[(].*[\])]|(?<=[\s_,/])(in\s+)?(deg|degrees?|rad|radians?)|°)$")
 """At the end of a name."""
 _SERIES = re.compile(r"tilt[\s_-]*series")
@@ -33,6 +38,10 @@ _RADIANS = 3.2
 """Angles that differ and all lie within ± this many degrees are radians: such a range tells nothing of the depth."""
 _FEW = 2
 """Number of images up to which so small a range is possible in degrees."""
+_WIDE = 15.0
+"""Degrees: a column of three that varies more is a tilt. Angles that correct its axis vary up to 9 in published series."""
+_UNEVEN = 0.1
+"""Part of a step by which rounding makes even steps of a dose differ."""
 Notes = tuple[str, ...]
 
 
@@ -81,8 +90,12 @@ def _read_text(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...], bool, 
     table = read_table(path, _LONGEST)
     table = table if table.names else _named_above(table)
     if table.names:
-        columns, notes = _named_columns(table, path)
-        return table.numbers(columns, path), table.lines, True, table.notes + notes
+        columns = _named_columns(table, path)
+        _refuse_cut_decimals(table, columns, path)
+        table, ordering = rows_by_numbers(table, [_plain(name) for name in table.names], columns, path)
+        notes = (*table.notes, *ordering, *_said_of(table, columns, path))
+        return table.numbers(columns, path), table.lines, True, notes
+    _refuse_cut_decimals(table, [], path)
     values = table.numbers(list(range(len(table.rows[0]))), path)
     if values.shape[1] == len(_EULER):
         _refuse_other_names(table, path)
@@ -123,34 +136,60 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]", "", _UNIT.sub("", name.lower()))
 
 
-def _named_columns(table: TextTable, path: Path) -> tuple[list[int], Notes]:
+def _named_columns(table: TextTable, path: Path) -> list[int]:
     """Columns with phi, theta and psi, or the one with the tilt, by their names."""
     names = [_plain(name) for name in table.names]
-    listed = ", ".join(table.names)
     if len(names) == 1 and names[0] not in _BESIDE:
-        known = names[0] in _TILT and "rad" not in listed.lower()
-        return [0], () if known else (f"angles: {listed} of {path.name}; only --angle-unit makes them radians",)
+        return [0]
     if all(names.count(name) == 1 for name in _EULER):
-        chosen = [names.index(name) for name in _EULER]
-    else:
-        chosen = [k for k, name in enumerate(names) if name in _TILT]
-        if len(chosen) != 1:
-            what = "several may be the tilt" if chosen else "none is called tilt"
-            raise InputError(f"{path}: of its columns {listed} {what}; call one tilt, or three phi, theta, psi")
-        if table.by_blanks and not set(names) <= _KNOWN:
-            said = " ".join(table.names)
-            raise InputError(
-                f"{path}: {said!r} may be a title or names of columns; put commas between names, or a # first"
-            )
-        turns = [k for k, name in enumerate(names) if name in _TURNS and table.numbers([k], path).any()]
-        if turns:
-            name = table.names[turns[0]]
-            raise InputError(f"{path}: its column {name} turns the object too; give three columns phi, theta, psi")
-    if len(chosen) == len(names):
-        return chosen, ()
-    others = ", ".join(name or "unnamed" for k, name in enumerate(table.names) if k not in chosen)
+        return [names.index(name) for name in _EULER]
+    chosen = [k for k, name in enumerate(names) if name in _TILT]
+    if len(chosen) != 1:
+        like = [said for said, name in zip(table.names, names, strict=True) if any(word in name for word in _TILT)]
+        what = "several may be the tilt" if chosen else "none is called tilt"
+        what += f" alone, but {' and '.join(like)} may be" if like and not chosen else ""
+        listed = ", ".join(table.names)
+        raise InputError(f"{path}: of its columns {listed} {what}; call one tilt, or three phi, theta, psi")
+    if table.by_blanks and not set(names) <= _KNOWN:
+        said = " ".join(table.names)
+        raise InputError(f"{path}: {said!r} may be a title or names of columns; put commas between names, or a # first")
+    turns = [k for k, name in enumerate(names) if k not in chosen and _turns(name) and table.numbers([k], path).any()]
+    if turns:
+        name = table.names[turns[0]]
+        raise InputError(f"{path}: its column {name} turns the object too; give three columns phi, theta, psi")
+    return chosen
+
+
+def _turns(name: str) -> bool:
+    """Whether a column of this plain name turns the object, beside the one with the tilt."""
+    rest = _OF_TURNS.sub("", name)
+    return rest in _TURNS or ("tilt" in name and "axis" not in name and rest in _SECOND)
+
+
+def _said_of(table: TextTable, chosen: list[int], path: Path) -> Notes:
+    """What names do not make sure, and which columns are not read."""
     said = ", ".join(table.names[k] for k in chosen)
-    return chosen, (f"angles: {said} of {path.name}; {others} not read",)
+    if len(table.names) == 1:
+        known = _plain(said) in _TILT and "rad" not in said.lower()
+        return () if known else (f"angles: {said} of {path.name}; only --angle-unit makes them radians",)
+    others = ", ".join(name or "unnamed" for k, name in enumerate(table.names) if k not in chosen)
+    return (f"angles: {said} of {path.name}; {others} not read",) if others else ()
+
+
+def _refuse_cut_decimals(table: TextTable, chosen: list[int], path: Path) -> None:
+    """Whole numbers after a comma are no decimals: none begins with a zero, and after tilts they are even or rise."""
+    for k in range(1, len(table.rows[0]) if table.by_commas else 0):
+        pairs = [(row[k - 1], row[k]) for row in table.rows]
+        if not all(re.fullmatch(r"[+-]?\d+", before) and re.fullmatch(r"\d+", after) for before, after in pairs):
+            continue
+        zeros = any(re.fullmatch(r"0\d+", after) for _, after in pairs)
+        two = k - 1 in chosen and all(len(after) == 2 for _, after in pairs)
+        if zeros or (two and not one_way([float(after) for _, after in pairs])):
+            before, after = pairs[0]
+            raise InputError(
+                f"{path}: {before},{after} in its line {table.lines[0]} may be {before}.{after} with a decimal comma; "
+                "write decimal points, or semicolons between the columns"
+            )
 
 
 def _read_array(path: Path, variable: str | None) -> tuple[NDArray[np.float64], Notes]:
@@ -187,15 +226,28 @@ def _one_row_per_image(
             f"{path}: three rows and {count} columns do not say which are images; give text that begins with {names}"
         )
     if values.ndim == 2 and shape[1] == 3:
-        if not rows_are_images and counts(np.sort(values[:, 0])):
-            raise InputError(
-                f"{path}: the first of its three columns counts {values[0, 0]:g}, {values[1, 0]:g} ... as numbers of "
-                f"images do, and would be phi; write the names above, as {','.join(_EULER)} or image,tilt,dose"
-            )
+        if not rows_are_images:
+            _refuse_counts_and_doses(values, path)
         return values, ()
     if values.ndim == 2 and shape[0] == 3:
+        _refuse_counts_and_doses(values.T, path)
         return values.T, (f"angles of {path.name} are transposed, {shape}: its rows were taken for phi, theta, psi",)
     raise InputError(f"{path}: angles of shape {shape} are neither (n,) nor (n, 3); give one or three per image")
+
+
+def _refuse_counts_and_doses(values: NDArray[np.float64], path: Path) -> None:
+    """No angle (n, 3) beside the tilt counts or grows as numbers of images and accumulated doses do."""
+    for k, name in enumerate(_EULER):
+        column = values[:, k]
+        steps = np.diff(np.sort(column))
+        even = np.ptp(steps) <= _UNEVEN * steps.mean()
+        grows = column.min() >= 0 and steps.all() and (even or one_way(column))
+        if len(column) > _FEW and grows and np.ptp(np.delete(values, k, axis=1), axis=0).max() > _WIDE:
+            raise InputError(
+                f"{path}: column {k + 1} of its three, {column[0]:g}, {column[1]:g}, {column[2]:g} ..., looks like "
+                f"numbers of images or a dose, and would be {name}; give text with names above, as {','.join(_EULER)} or "
+                "image,tilt,dose"
+            )
 
 
 def check_angles(

@@ -36,8 +36,14 @@ def image_files(folder: Path) -> list[Path]:
     kinds = sorted({_KINDS[p.suffix.lower()] for p in files})
     if len(kinds) > 1:
         raise InputError(f"{folder}: holds files of several kinds ({', '.join(kinds)}); keep the images alone in it")
-    numbers = _numbers_of([p.stem for p in files])
-    return sorted(files, key=lambda p: (_key(p.stem, numbers), p.name))
+    files.sort(key=lambda p: p.name)
+    return [files[k] for k in number_order([p.stem for p in files])]
+
+
+def number_order(stems: list[str]) -> list[int]:
+    """Places of names in the order of the numbers in them, 2 before 10; equal ones stay as they are."""
+    numbers = _numbers_of(stems)
+    return sorted(range(len(stems)), key=lambda k: _key(stems[k], numbers))
 
 
 def folder_stack(folder: Path) -> tuple[StoredArray, Notes]:
