@@ -7,6 +7,7 @@ import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mode
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -177,13 +178,12 @@ def _rows(
         tuple(word.replace(",", ".") if german else word for word in _words(text, between)) for _, text in found
     )
     lines = tuple(line for line, _ in found)
-    width = max(map(len, rows))
+    width = mode(map(len, rows))
     for row, line in zip(rows, lines, strict=True):
         if len(row) < width and line in empty:
             raise ParseError(path, "a cell of this line is empty; fill it or remove the line", line=line)
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(rows[0]):
-            raise ParseError(path, f"{len(row)} columns after rows of {len(rows[0])}; mend the line", line=line)
+        if len(row) != width:
+            raise ParseError(path, f"{len(row)} columns, where most rows have {width}; mend the line", line=line)
     return rows, lines
 
 

@@ -118,21 +118,17 @@ def alpha_shape_surface(points, alpha):
     return np.array([i in surface or i not in inside for i in range(len(points))])
 
 
-def pair_fractions(points, numbers, near, far, fewest=0):
-    """Warren-Cowley parameters {(i, j): alpha} of a cluster from all pairs with a distance between `near` and `far`.
-
-    Centers are atoms with at least `fewest` such neighbors.
-    """
+def pair_fractions(points, numbers, near, far):
+    """Warren-Cowley parameters {(i, j): alpha} of a cluster from all pairs with a distance between `near` and `far`."""
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     bonded = (distance > near) & (distance < far)
-    bonded[bonded.sum(axis=1) < fewest] = False
     alpha = {}
     for i in np.unique(numbers):
         for j in np.unique(numbers):
             if i != j:
                 around = bonded[numbers == i]
                 p = around[:, numbers == j].sum() / around.sum()
-                alpha[int(i), int(j)] = 1.0 - p * bonded.sum() / bonded[:, numbers == j].sum()
+                alpha[int(i), int(j)] = 1.0 - p / np.mean(numbers == j)
     return alpha
 
 

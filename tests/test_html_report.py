@@ -149,9 +149,13 @@ def test_shipped_results_an_unconverged_mesh_and_warnings_stand_out(page):
     assert "88 of 23,196 atoms find no lattice site" in page
 
 
-def test_the_page_names_numbers_tables_and_how_to_repeat(page):
+def test_the_page_names_numbers_tables_and_how_to_repeat(everything, page):
     assert "23,196 atoms (6,569 Fe, 16,627 Pt), one fcc lattice a = 3.868 Å, 13 grains" in page
     assert "7,759" in page
+    table = everything["order"].chemical.grains
+    core = next(100 * x for x, v in zip(table.concentration_core, table.variant, strict=True) if v == 0)
+    assert "Fe in core" in page
+    assert f"{core:.1f} %" in page
     assert "a bond of 1.7 Å" in page
     assert "aet2dft order FePt_cns_final.xyz -o run.h5" in page
     assert "ab" * 32 in page
@@ -216,7 +220,8 @@ def test_gates_tell_good_from_poor_with_their_reasons(everything):
     level = {gate.name: gate.level for gate in gates(None, replace(order, chemical=by_chance), None, None)}
     assert level["small grains"] == "poor"
     noisy = replace(order, strain=replace(order.strain, floor=order.strain.rms * 2))
-    assert next(gate for gate in gates(None, noisy, None, None) if gate.name == "strain").level == "poor"
+    gate = next(gate for gate in gates(None, noisy, None, None) if gate.name == "strain")
+    assert (gate.level, "only 0." in gate.reason) == ("poor", True)
 
 
 def test_a_cell_is_judged_by_the_edges_that_l10_leaves_alike(everything):

@@ -85,10 +85,10 @@ def _layered_axis(order: Order) -> list[int]:
 
 def _strain(order: Order) -> Gate:
     ratio = float(np.nanmin(order.strain.rms / np.maximum(order.strain.floor, 1e-12)))
-    return Gate(
-        name="strain", level=level_of(ratio, LIMITS["noise"]),
-        reason=f"rms strain is at least {number(ratio, 1)} times what the noise of the positions alone gives",
-    )  # fmt: skip
+    level = level_of(ratio, LIMITS["noise"])
+    only = "" if level == "good" else "only "
+    times = f"{only}{number(ratio, 1)} times what the noise of the positions alone gives"
+    return Gate(name="strain", level=level, reason=f"rms strain of the weakest component is {times}")
 
 
 def _recipes(chemical: ChemicalOrder) -> Gate:

@@ -158,8 +158,8 @@ def _short_range_order(order: Order) -> Picture:
         caption=(
             f"Short-range order by lattice shells; atoms whose shell is complete, by shell: {counts}; where these are "
             f"fewer than {FEWEST_CENTERS}, they are left out. Colors: the center, as in the slices; "
-            "markers: its neighbors. Error bars: standard errors for independent bonds. "
-            "Negative: unlike neighbors are preferred."
+            "markers: its neighbors. Error bars: standard errors for independent bonds. Negative: unlike neighbors are "
+            "preferred, or surface and core differ in composition."
         ),
     )
 
@@ -195,10 +195,11 @@ def _grain_tables(chemical: ChemicalOrder) -> list[Table]:
     table, n = chemical.grains, chemical.n_surrogates
     rows = tuple(_grain_row(table, k) for k in range(min(len(table), MAX_ROWS)))
     header = (
-        "grain", "phase", "variant", "atoms", chemical.species[0], "S", "antisites", "deep", "corrected", "deep atoms",
-        "significance",
+        "grain", "phase", "variant", "atoms", chemical.species[0], f"{chemical.species[0]} in core", "S", "antisites",
+        "deep", "corrected", "deep atoms", "significance",
     )  # fmt: skip
     note = (
+        "Core: more than one cell below the free surface. "
         "Deep: more than 1.5 cells below the surface of the grain, as found with its standard error, and corrected for "
         "a fraction η of wrongly assigned species, where this error grows by 1 / (1 − 2η)."
     )
@@ -225,7 +226,8 @@ def _grain_row(t: GrainTable, k: int) -> tuple[str, ...]:
     deep = bool(np.isfinite(t.antisite_fraction_deep[k]))
     return (
         str(t.grain[k]), PHASE_NAMES[str(t.phase[k])], str(t.name[k]), f"{t.n_atoms[k]:,}", percent(t.concentration[k]),
-        f"{number(t.order[k])} ± {number(t.order_sigma[k])}", percent(t.antisite_fraction[k]),
+        percent(t.concentration_core[k]), f"{number(t.order[k])} ± {number(t.order_sigma[k])}",
+        percent(t.antisite_fraction[k]),
         f"{number(100 * t.antisite_fraction_deep[k], 1)} ± {percent(t.antisite_sigma_deep[k])}" if deep else "–",
         percent(t.antisite_fraction_corrected[k]) if deep else "–", f"{t.n_deep[k]:,}", number(t.significance[k]),
     )  # fmt: skip

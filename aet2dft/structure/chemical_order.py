@@ -130,9 +130,10 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
     Each line calls the function that holds the definition and its source. BLAS runs on one thread: the same input,
     settings and seed give the same bytes on any number of threads.
     """
+    atoms = numbered(atoms)  # first, so that problems name atoms as the result does
     warnings = list(check(atoms).problems)
     with threadpool_limits(limits=1):
-        atoms, lattices = index_lattice(_without_earlier_order(numbered(atoms)), tolerance=settings.tolerance)
+        atoms, lattices = index_lattice(_without_earlier_order(atoms), tolerance=settings.tolerance)
         atoms = _with(
             atoms, is_surface=surface_atoms(atoms.positions, alpha=SURFACE_ALPHA * lattices[0].nearest_neighbor)
         )

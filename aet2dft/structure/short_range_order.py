@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from ase import Atoms
@@ -24,11 +23,13 @@ class WarrenCowley:
     other: str
     """Species counted among their neighbors."""
     all_atoms: NDArray[np.float64]
-    """(n_shells,): every atom is a center, with the neighbors it has; equal for both orders of the pair."""
+    """(n_shells,): every atom is a center, with the neighbors it has."""
     full_shells: NDArray[np.float64]
-    """(n_shells,): only centers whose shell is complete."""
+    """(n_shells,): only centers whose shell is complete; concentration of those same atoms."""
     all_sigma: NDArray[np.float64]
-    """(n_shells,): standard deviation of `all_atoms` in random alloys."""
+    """(n_shells,): standard error of `all_atoms` for independent bonds."""
+    pooled: NDArray[np.float64]
+    """(n_shells,): unlike bonds of all atoms against chance, whatever the center; equal for both roles."""
     full_sigma: NDArray[np.float64]
     """(n_shells,): the same of `full_shells`."""
     n_full: NDArray[np.int64]
@@ -49,57 +50,72 @@ def warren_cowley(crystals: tuple[Crystal, ...], atoms: Atoms, *, n_shells: int 
 
     Notes
     -----
-    :math:`\alpha = 1 - p / c` with p the fraction of the other species among the neighbors of the centers of one
-    species and c its fraction among the neighbors of the centers of any species (Cowley, Phys. Rev. 77, 669 (1950)).
-    Taken among all atoms instead, c is that of other places than the neighbors, and a surface rich in one species
-    looks like short-range order of the core. Real neighbors by lattice index are counted, never "the nearest twelve".
-
-    In a random alloy, N bonds from centers of composition a have a variance of
-    :math:`[(1 - a)(1 - c) / (a c) + m] / N`, with m the part of the bonds that are counted from both ends; bonds that
-    share an atom are uncorrelated there. Where all centers or all neighbors are of one species, there is no parameter.
+    :math:`\alpha = 1 - p / c` with p the fraction of the other species among the neighbors of the centers and c its
+    fraction among all atoms of the set; for equal species :math:`(p - c) / (1 - c)` (Cowley, Phys. Rev. 77, 669
+    (1950)). Real neighbors by lattice index are counted, never "the nearest twelve". In a finite particle the two
+    roles are not symmetric: where the surface is rich in one species, all-atom values of A-B and B-A differ. A standard
+    error is that of p by Bayes' rule with a flat prior, so that it is not zero where all bonds are alike.
     """
     numbers = np.unique(atoms.numbers)
-    shells = [_shell(crystals, atoms, numbers, shell) for shell in range(1, n_shells + 1)]
-    every, full = (np.array([_alpha(bonds[k], mutual[k]) for bonds, mutual, _ in shells]) for k in (0, 1))
+    shells = [_count(crystals, atoms, numbers, shell) for shell in range(1, n_shells + 1)]
     symbols = [str(Atoms(numbers=[z]).symbols) for z in numbers]
-    return tuple(
-        WarrenCowley(
-            center=symbols[i],
-            other=symbols[j],
-            all_atoms=every[:, 0, i, j],
-            full_shells=full[:, 0, i, j],
-            all_sigma=every[:, 1, i, j],
-            full_sigma=full[:, 1, i, j],
-            n_full=np.array([n for _, _, n in shells], dtype=np.int64),
-        )
-        for i, j in permutations(range(len(symbols)), 2)
-    )
+    found = []
+    for i, center in enumerate(symbols):
+        for j, other in enumerate(symbols):
+            if i == j:
+                continue
+            every = [_alpha(bonds, counts, i, j) for bonds, counts, _, _ in shells]
+            full = [_alpha(bonds, counts, i, j) for _, _, bonds, counts in shells]
+            found.append(
+                WarrenCowley(
+                    center=center,
+                    other=other,
+                    all_atoms=np.array([a for a, _ in every]),
+                    full_shells=np.array([a for a, _ in full]),
+                    all_sigma=np.array([s for _, s in every]),
+                    full_sigma=np.array([s for _, s in full]),
+                    pooled=np.array([_pooled(b, c, i, j) for b, c, _, _ in shells]),
+                    n_full=np.array([c.sum() for _, _, _, c in shells], dtype=np.int64),
+                )
+            )
+    return tuple(found)
 
 
-def _alpha(bonds: NDArray[np.float64], mutual: float) -> NDArray[np.float64]:
-    """Parameters and their standard deviations by chance (2, k, k) from bonds (k, k), `mutual` counted twice."""
-    total = max(bonds.sum(), 1.0)
-    center, other = bonds.sum(axis=1) / total, bonds.sum(axis=0) / total
-    scatter = np.outer(center * (1.0 - center), other * (1.0 - other))
-    chance = np.where(scatter > 0.0, np.outer(center, other), np.nan)
-    variance = (scatter / chance**2 + mutual / total) / total
-    return np.array([1.0 - bonds / total / chance, np.sqrt(variance)])
+def _alpha(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: int) -> tuple[float, float]:
+    """Parameter and standard error from bonds (k, k) and atoms (k,) of the species."""
+    total, concentration = bonds[i].sum(), counts[j] / max(counts.sum(), 1)
+    if total == 0 or concentration == 0:
+        return float("nan"), float("nan")
+    unlike = bonds[i, j]
+    variance = (unlike + 1) * (total - unlike + 1) / (total + 2) ** 2 / (total + 3)
+    return float(1.0 - unlike / total / concentration), float(np.sqrt(variance) / concentration)
 
 
-def _shell(
+def _pooled(bonds: NDArray[np.float64], counts: NDArray[np.float64], i: int, j: int) -> float:
+    """1 - (i-j bonds) / (2 c_i c_j bonds), whatever the center."""
+    total, all_atoms = bonds.sum(), counts.sum()
+    if total == 0 or not counts[i] or not counts[j]:
+        return float("nan")
+    return float(1.0 - (bonds[i, j] + bonds[j, i]) / total / (2.0 * counts[i] * counts[j] / all_atoms**2))
+
+
+def _count(
     crystals: tuple[Crystal, ...], atoms: Atoms, numbers: NDArray[np.int64], shell: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Bonds (2, k, k) by species and how many count from both ends (2,), of all centers and of complete ones; these."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bonds (k, k) and atoms (k,) by species: of all centers, then of those with a complete shell."""
     k = len(numbers)
-    bonds, mutual, n_full = np.zeros((2, k, k)), np.zeros(2), 0
+    bonds, full_bonds = np.zeros((k, k)), np.zeros((k, k))
+    counts, full_counts = np.zeros(k), np.zeros(k)
     for crystal in crystals:
         species = np.searchsorted(numbers, atoms.numbers[crystal.members])
         around = SiteGrid.of(crystal.site).neighbors(crystal.site, shell)
-        pair = species[:, None] * k + species[around]
-        complete = (around >= 0).all(axis=1)
-        for row, centers in enumerate((np.ones_like(complete), complete)):
-            counted = (around >= 0) & centers[:, None]
-            bonds[row] += np.bincount(pair[counted], minlength=k * k).reshape(k, k)
-            mutual[row] += centers[around[counted]].sum()
-        n_full += int(complete.sum())
-    return bonds, mutual, n_full
+        present = around >= 0
+        complete = present.all(axis=1)
+        pair = (species[:, None] * k + species[around])[present]
+        bonds += np.bincount(pair, minlength=k * k).reshape(k, k)
+        full_bonds += np.bincount((species[:, None] * k + species[around])[complete].ravel(), minlength=k * k).reshape(
+            k, k
+        )
+        counts += np.bincount(species, minlength=k)
+        full_counts += np.bincount(species[complete], minlength=k)
+    return bonds, counts, full_bonds, full_counts

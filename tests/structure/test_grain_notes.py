@@ -69,7 +69,7 @@ def test_deep_antisites_have_an_error_and_are_told_of_ten_atoms_or_more(fept_ord
     assert "deep inside" not in lines[4]
     section = structure_section(None, replace(order, chemical=replace(order.chemical, grains=grains)), ())
     rows = next(table for table in section.tables if table.title == "Grains").rows
-    assert [rows[k][7] for k in (0, 2, 3, 4)] == ["15.4 ± 10.0 %", "–", "0.0 ± 25.0 %", "–"]
+    assert [rows[k][8] for k in (0, 2, 3, 4)] == ["15.4 ± 10.0 %", "–", "0.0 ± 25.0 %", "–"]
 
 
 def test_surrogates_are_counted_and_a_few_of_them_bound_chance_loosely(fept_order):

@@ -18,7 +18,7 @@ TEXT = (".txt", ".csv", ".tsv", ".dat", ".tlt", ".rawtlt", ".ang")
 _LONGEST = 1 << 24
 """Bytes; a longer text is no list of angles."""
 _EULER = ("phi", "theta", "psi")
-_TILT = ("tilt", "theta", "angle", "alpha", "tiltangle", "stagetilt", "alphatilt", "tiltalpha", "θ", "α")
+_TILT = ("tilt", "theta", "angle", "alpha", "tiltangle", "stagetilt", "stagealpha", "alphatilt", "tiltalpha", "θ", "α")
 """Names of the column with the tilt, without units, blanks, hyphens and underscores."""
 _TURNS = ("phi", "psi", "beta", "gamma", "φ", "ψ", "β", "γ")
 """Names of columns that turn the object about other axes, unless they are zero."""
@@ -39,7 +39,7 @@ _RADIANS = 3.2
 _FEW = 2
 """Number of images up to which so small a range is possible in degrees."""
 _WIDE = 15.0
-"""Degrees: a column of three that varies more is a tilt. Angles that correct its axis vary up to 9 in published series."""
+"""Degrees: a column of three that varies more is a tilt. Corrections of its axis vary by 9 in published series."""
 _UNEVEN = 0.1
 """Part of a step by which rounding makes even steps of a dose differ."""
 Notes = tuple[str, ...]
@@ -92,8 +92,8 @@ def _read_text(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...], bool, 
     if table.names:
         columns = _named_columns(table, path)
         _refuse_cut_decimals(table, columns, path)
-        table, ordering = rows_by_numbers(table, [_plain(name) for name in table.names], columns, path)
-        notes = (*table.notes, *ordering, *_said_of(table, columns, path))
+        table, by = rows_by_numbers(table, [_plain(name) for name in table.names], columns, path)
+        notes = table.notes + _said_of(table, columns, by, path)
         return table.numbers(columns, path), table.lines, True, notes
     _refuse_cut_decimals(table, [], path)
     values = table.numbers(list(range(len(table.rows[0]))), path)
@@ -147,7 +147,7 @@ def _named_columns(table: TextTable, path: Path) -> list[int]:
     if len(chosen) != 1:
         like = [said for said, name in zip(table.names, names, strict=True) if any(word in name for word in _TILT)]
         what = "several may be the tilt" if chosen else "none is called tilt"
-        what += f" alone, but {' and '.join(like)} may be" if like and not chosen else ""
+        what += f", though {' and '.join(like)} may be" if like and not chosen else ""
         listed = ", ".join(table.names)
         raise InputError(f"{path}: of its columns {listed} {what}; call one tilt, or three phi, theta, psi")
     if table.by_blanks and not set(names) <= _KNOWN:
@@ -166,18 +166,23 @@ def _turns(name: str) -> bool:
     return rest in _TURNS or ("tilt" in name and "axis" not in name and rest in _SECOND)
 
 
-def _said_of(table: TextTable, chosen: list[int], path: Path) -> Notes:
-    """What names do not make sure, and which columns are not read."""
-    said = ", ".join(table.names[k] for k in chosen)
-    if len(table.names) == 1:
+def _said_of(table: TextTable, chosen: list[int], by: int | None, path: Path) -> Notes:
+    """What names do not make sure, the column that the rows were sorted by, and which columns are not read."""
+    names = [name or "unnamed" for name in table.names]
+    said = ", ".join(names[k] for k in chosen)
+    if len(names) == 1:
         known = _plain(said) in _TILT and "rad" not in said.lower()
         return () if known else (f"angles: {said} of {path.name}; only --angle-unit makes them radians",)
-    others = ", ".join(name or "unnamed" for k, name in enumerate(table.names) if k not in chosen)
-    return (f"angles: {said} of {path.name}; {others} not read",) if others else ()
+    ordered = () if by is None else (f"rows of {path.name} put in the order of its column {names[by]}",)
+    others = ", ".join(name for k, name in enumerate(names) if k not in (*chosen, by))
+    return (*ordered, f"angles: {said} of {path.name}; {others} not read") if others else ordered
 
 
 def _refuse_cut_decimals(table: TextTable, chosen: list[int], path: Path) -> None:
-    """Whole numbers after a comma are no decimals: none begins with a zero, and after tilts they are even or rise."""
+    """No whole number behind a comma may be the decimals of the one before it.
+
+    Such begin with a zero, or have two digits behind a whole tilt that neither rise nor fall, as a dose would.
+    """
     for k in range(1, len(table.rows[0]) if table.by_commas else 0):
         pairs = [(row[k - 1], row[k]) for row in table.rows]
         if not all(re.fullmatch(r"[+-]?\d+", before) and re.fullmatch(r"\d+", after) for before, after in pairs):
@@ -237,16 +242,16 @@ def _one_row_per_image(
 
 def _refuse_counts_and_doses(values: NDArray[np.float64], path: Path) -> None:
     """No angle (n, 3) beside the tilt counts or grows as numbers of images and accumulated doses do."""
-    for k, name in enumerate(_EULER):
+    for k, name in enumerate(_EULER) if len(values) > _FEW else ():
         column = values[:, k]
         steps = np.diff(np.sort(column))
         even = np.ptp(steps) <= _UNEVEN * steps.mean()
         grows = column.min() >= 0 and steps.all() and (even or one_way(column))
-        if len(column) > _FEW and grows and np.ptp(np.delete(values, k, axis=1), axis=0).max() > _WIDE:
+        if grows and np.ptp(np.delete(values, k, axis=1), axis=0).max() > _WIDE:
             raise InputError(
                 f"{path}: column {k + 1} of its three, {column[0]:g}, {column[1]:g}, {column[2]:g} ..., looks like "
-                f"numbers of images or a dose, and would be {name}; give text with names above, as {','.join(_EULER)} or "
-                "image,tilt,dose"
+                f"numbers of images or a dose, and would be {name}; give text with names above, as {','.join(_EULER)} "
+                "or image,tilt,dose"
             )
 
 

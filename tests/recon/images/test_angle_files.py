@@ -87,7 +87,7 @@ def test_a_comment_above_the_rows_may_name_the_columns(tmp_path):
         assert_array_equal(read_angles(text(tmp_path, f"{title}\n1 60 2\n3 6 4\n"))[0], [[1, 60, 2], [3, 6, 4]])
 
 
-SYMMETRIC = [(5, -12, 3.5), (3, -4, 1.5), (2, 4, 1.0), (4, 12, 2.5)]
+SYMMETRIC = [(2, 4, 1.0), (3, -4, 1.5), (4, 12, 2.5), (5, -12, 3.5)]
 """Number, tilt and dose of images as instruments list them that begin at zero and go to both sides."""
 
 
@@ -115,7 +115,7 @@ SYMMETRIC = [(5, -12, 3.5), (3, -4, 1.5), (2, 4, 1.0), (4, 12, 2.5)]
 @pytest.mark.parametrize("mark", [", ", "\t", ";"])
 def test_heads_of_instruments_say_which_column_is_the_tilt(tmp_path, head, mark):
     rows = "".join(f"{mark.join(map(str, row))}\n" for row in SYMMETRIC)
-    assert_array_equal(read_angles(text(tmp_path, f"{head}\n{rows}", "a.csv"))[0], [-12, -4, 4, 12])
+    assert_array_equal(read_angles(text(tmp_path, f"{head}\n{rows}", "a.csv"))[0], [4, -4, 12, -12])
 
 
 @pytest.mark.parametrize(
@@ -139,16 +139,90 @@ def test_heads_that_may_say_something_else_never_make_three_angles(tmp_path, hea
         read_angles(text(tmp_path, f"{head}\n{rows}", "a.csv"))
 
 
+@pytest.mark.parametrize("column", ["Frame", "Image #", "Tilt no.", "z", "Slice number", ""])
+@pytest.mark.parametrize("first", [0, 1, 17])
+def test_rows_are_put_in_the_order_of_a_column_that_numbers_the_images(tmp_path, column, first):
+    for order in (range(23, -1, -1), np.random.default_rng(3).permutation(24)):
+        rows = "".join(f"{first + k},{TILTS[k]},3.2\n" for k in order)
+        angles, notes = read_angles(text(tmp_path, f"{column},Tilt,Dose\n{rows}", "a.csv"))
+        assert_allclose(angles, TILTS)
+        said = f"rows of a.csv put in the order of its column {column or 'unnamed'}"
+        assert notes == (said, "angles: Tilt of a.csv; Dose not read")
+    rows = "".join(f"{first + k},{EULER[k, 1]},0.5,-0.25\n" for k in order)
+    assert_allclose(read_angles(text(tmp_path, f"{column},theta,phi,psi\n{rows}", "a.csv"))[0], EULER)
+
+
+def test_a_line_is_named_as_it_stands_where_rows_are_sorted(tmp_path):
+    with pytest.raises(InputError, match=r"line 2: 400\.0 is no angle"):
+        read_angles(text(tmp_path, "Frame,Tilt\n3,400\n2,0\n1,-60\n", "a.csv"))
+
+
+@pytest.mark.parametrize(
+    "column", ["1 2 5 9", "1 1 2 2", "7 7 7 7", "0.5 0.1 0.3 0.2", "a9.tif a10.tif a11.tif b1.tif"]
+)
+def test_rows_stay_where_the_column_rises_or_is_no_number_of_images(tmp_path, column):
+    rows = "".join(f"{word},{tilt}\n" for word, tilt in zip(column.split(), (-60, 3, 20, 61), strict=True))
+    angles, notes = read_angles(text(tmp_path, f"z,Tilt\n{rows}", "a.csv"))
+    assert_array_equal(angles, [-60, 3, 20, 61])
+    assert notes == ("angles: Tilt of a.csv; z not read",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("Frame,Tilt\n5,60\n3,4\n2,-60\n", r"column Frame \(5, 3 \.\.\.\) neither rises nor counts without gaps"),
+        ("Frame,Tilt\n3,60\n2,4\n2,-60\n", "neither rises nor counts"),
+        ("File,Tilt\na10.tif,60\na9.tif,4\na8.tif,-60\n", "column File .* is not in the order of the numbers in it"),
+        ("Image,Frame,Tilt\n1,3,60\n2,2,4\n3,1,-60\n", "columns Frame and Image number its rows differently"),
+        ("Frame,Tilt\n3,-60\n1,4\n2,60\n", "in the order of the tilt, but not of its column Frame"),
+    ],
+)
+def test_tables_that_do_not_say_the_order_of_the_images_are_refused(tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        read_angles(text(tmp_path, rows, "a.csv"))
+
+
+COUNT, DOSE, CONSTANT = np.arange(24) + 5.0, np.arange(1, 25) * 3.33, np.full(24, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "which"),
+    [
+        ((TILTS, COUNT, DOSE), 2),
+        ((TILTS, CONSTANT, COUNT), 3),
+        ((0 * TILTS, TILTS, COUNT[::-1]), 3),
+        ((DOSE, TILTS, CONSTANT), 1),
+        ((CONSTANT, TILTS, np.sqrt(DOSE)), 3),
+        ((CONSTANT, TILTS, np.roll(DOSE, 9)), 3),
+    ],
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_three_columns_with_numbers_of_images_or_doses_are_no_angles(tmp_path, columns, which, transposed):
+    table = np.round(np.stack(columns, axis=0 if transposed else 1), 2)
+    np.savetxt(tmp_path / "a.txt", table, fmt="%g")
+    with pytest.raises(InputError, match=f"column {which} of its three, .* looks like numbers of images or a dose"):
+        read_angles(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("tilts", [np.arange(180.0), np.arange(-70.0, 71.0), 3.0 * np.arange(60)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_tilts_that_count_degrees_beside_corrections_are_angles(tmp_path, tilts, axis):
+    table = np.random.default_rng(0).integers(-45, 45, (len(tilts), 3)) / 10
+    table[:, axis] = tilts
+    np.savetxt(tmp_path / "a.txt", table)
+    assert_array_equal(read_angles(tmp_path / "a.txt")[0], table)
+
+
 def test_columns_without_names_are_no_angles_where_they_may_be_numbers_of_images(tmp_path):
     rows = "5,-12,3\n3,-4,1\n1,0,0\n2,4,1\n4,12,2\n"
-    with pytest.raises(InputError, match=r"counts 5, 3 \.\.\. as numbers of images do"):
+    with pytest.raises(InputError, match=r"column 1 of its three, 5, 3, 1 \.\.\., looks like numbers of images"):
         read_angles(text(tmp_path, rows, "a.csv"))
     with pytest.raises(InputError, match="three rows and two columns do not say which are images"):
         read_angles(text(tmp_path, "2,-12\n5,-4\n7,0\n", "a.csv"))
 
 
 def test_a_table_may_be_utf_16_with_decimal_commas_and_powers_of_ten(tmp_path):
-    (tmp_path / "a.txt").write_text("Frame\tTilt\n5\t-1,25E+01\n3\t4,5\n", encoding="utf-16")
+    (tmp_path / "a.txt").write_text("Frame\tTilt\n3\t-1,25E+01\n5\t4,5\n", encoding="utf-16")
     assert_array_equal(read_angles(tmp_path / "a.txt")[0], [-12.5, 4.5])
     with pytest.raises(InputError, match=r"angles of shape \(2, 2\)"):
         read_angles(text(tmp_path, "-1,25E+01;0\n4,5E+00;0\n"))
@@ -162,14 +236,43 @@ def test_a_table_may_be_utf_16_with_decimal_commas_and_powers_of_ten(tmp_path):
         ("tilt,angle\n0,1\n1,2\n", "several may be the tilt"),
         ("tilt angles\n0 1\n1 2\n", "'tilt angles' may be a title or names of columns"),
         ("alpha,beta\n-60,1\n60,2\n", "its column beta turns the object too"),
+        ("Tilt,Beta tilt (deg)\n-60,1\n60,2\n", r"its column Beta tilt \(deg\) turns the object too"),
+        ("Tilt,β-tilt\n-60,1\n60,2\n", "its column β-tilt turns the object too"),
+        ("Tilt,Tilt Y\n-60,1\n60,2\n", "its column Tilt Y turns the object too"),
+        (
+            "No,Nominal tilt,Refined tilt\n1,0,1\n2,9,8\n",
+            "none is called tilt, though Nominal tilt and Refined tilt may",
+        ),
+        ("1,-68,00\n2,-64,56\n3,-61,13\n", "-68,00 in its line 1 may be -68.00 with a decimal comma"),
+        ("image,tilt,dose\n1,-68,00\n2,-64,56\n", "-68,00 in its line 2 may be -68.00 with a decimal comma"),
+        ("image,tilt,dose\n1,-68,25\n2,-64,56\n3,-61,13\n", "may be -68.25 with a decimal comma"),
+        ("Frame,Tilt\n1,-68,00\n2,-64,56\n", "give one name for each, and decimal points where commas are"),
         ("tilt,dose\n-60,1,2\n60,2,3\n", r"2 names \(tilt, dose\) stand above 3 columns"),
-        ("0,-60,3\n1,0,6\n2,61,9\n3,65,12\n", "the first of its three columns counts 0, 1 ... as numbers of images"),
+        ("0,-60,3\n1,0,6\n2,61,9\n3,65,12\n", "column 1 of its three, 0, 1, 2 ..., looks like numbers of images"),
         ("0,10\n1,20\n2,30\n", "may be numbers of images beside angles, or have decimal commas"),
     ],
 )
 def test_columns_that_may_be_something_else_are_refused(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         read_angles(text(tmp_path, content, "a.csv"))
+
+
+@pytest.mark.parametrize(
+    "rows", ["1,-60,10\n2,5,10\n3,61,10\n", "1,-60,10\n2,5,20\n3,61,30\n", "1;-60;25\n2;5;17\n3;61;20\n"]
+)
+def test_whole_numbers_beside_whole_tilts_are_no_decimals_where_they_rise_or_semicolons_stand(tmp_path, rows):
+    head = "image,tilt,dose" if "," in rows else "image;tilt;dose"
+    assert_array_equal(read_angles(text(tmp_path, f"{head}\n{rows}", "a.csv"))[0], [-60, 5, 61])
+
+
+def test_a_second_tilt_of_zero_and_other_columns_of_tilts_turn_nothing(tmp_path):
+    rows = "Tilt,Beta tilt (deg),Tilt error,Tilt axis angle\n-60,0,0.1,84\n60,0,0.2,85\n"
+    assert_array_equal(read_angles(text(tmp_path, rows, "a.csv"))[0], [-60, 60])
+
+
+def test_the_line_of_spreadsheets_that_says_the_separator_is_passed_over(tmp_path):
+    angles, _ = read_angles(text(tmp_path, "sep=;\nFrame;Tilt\n1;-66,5\n2;3\n", "a.csv"))
+    assert_array_equal(angles, [-66.5, 3])
 
 
 def test_numbers_of_images_beside_angles_are_taken_for_such(tmp_path):
@@ -193,6 +296,11 @@ def test_decimal_commas_are_read_as_such_and_that_is_said(tmp_path, content):
     angles, notes = read_angles(text(tmp_path, content, "a.csv"))
     assert_array_equal(angles, [-66.5, 0, 61.25])
     assert notes[0] == "decimal commas of a.csv read as points"
+
+
+def test_angles_of_one_and_two_images_are_three_as_well(tmp_path):
+    assert read_angles(text(tmp_path, "1 60 2\n"))[0].tolist() == [[1, 60, 2]]
+    assert read_angles(text(tmp_path, "1 -60 0\n2 60 1\n"))[0].shape == (2, 3)
 
 
 def test_three_by_three_needs_names(tmp_path):
@@ -246,7 +354,9 @@ def test_radians_are_recognized_and_converted_only_when_asked(tmp_path):
         ("1\n2\nnan\n", r"line 3: nan is no angle within ±360"),
         ("1\n\n400\n", "line 3"),
         ("1 2 400 3\n", "row 2: 400.0 is no angle"),
-        ("1 2 3\n4 5\n", "line 2: 2 columns after rows of 3"),
+        ("1 2 3\n4 5\n", "line 2: 2 columns, where most rows have 3"),
+        ("1,,3\n4,5,6\n7,8,9\n", "line 1: a cell of this line is empty"),
+        ("frame,tilt\n1,5\n2,\n3,9\n", "line 3: a cell of this line is empty"),
         ("1\ntwo\n", "line 2: 'two' are no numbers"),
         ("1 2\n3 4\n5 6\n7 8\n", r"shape \(4, 2\) are neither"),
         ("phi\n", "holds no numbers"),
@@ -277,6 +387,8 @@ def test_arrays_that_hold_no_angles_are_refused(tmp_path):
         ("genfire_workshop_fept/angles.mat", (37, 3)),
         ("ta_film_experimental/angles.mat", (46, 3)),
         ("metallic_glass_2021/Angles.mat", (55, 3)),
+        ("mea_hea_2023/angle_HEA3.mat", (51, 3)),
+        ("paet_np1_asi208/Si_Angle.mat", (60, 3)),
     ],
 )
 def test_published_angles_are_read_as_they_are(data_dir, name, shape):
