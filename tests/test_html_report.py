@@ -170,6 +170,7 @@ def test_verbs_that_did_not_run_are_absent(fept_order, tmp_path):
     assert "holds no result yet" in text
 
 
+@pytest.mark.slow
 def test_the_same_project_gives_the_same_page(everything, page, tmp_path):
     assert report(tmp_path / "again.html", **everything).read_text(encoding="utf-8") == page
 
@@ -378,6 +379,7 @@ def test_references_are_whole_entries():
         ), key
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine to open the page with")
 def test_the_page_opens_in_a_browser_without_a_word_and_draws_the_atoms(page, tmp_path):
     probed = tmp_path / "probed.html"

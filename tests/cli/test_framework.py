@@ -298,6 +298,7 @@ def test_a_project_that_a_live_process_holds_is_refused_and_left_alone(model, pr
     assert not list(project.parent.glob(".*"))
 
 
+@pytest.mark.slow
 def test_threads_and_the_order_of_hashing_do_not_change_a_byte(model, tmp_path):
     made = []
     for threads in (1, 2, 4):
