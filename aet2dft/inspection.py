@@ -185,7 +185,7 @@ def _arrays(path: Path, shapes: array_headers.Shapes) -> dict[str, Any]:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numbers"
         none = "no coordinates (3, N), no images and no volume"
         held = "several arrays (3, N), name one with --variable" if _coordinates(shapes) else none
-        objects = [f"{path}: {name} is a MATLAB object, which only MATLAB can open" for name in _objects(path)]
+        objects = [f"{path}: {name} is a MATLAB object; save its arrays as plain ones" for name in _objects(path)]
         problems = [f"{path}: holds {held}; it holds {listed}", *objects]
         return {"kind": "unknown", "shape": None, "problems": problems, "notes": []}
     name, shape = found

@@ -62,7 +62,7 @@ def mat_array(path: Path, name: str) -> NDArray[Any]:
 
 
 def mat_objects(path: Path) -> list[str]:
-    """Names of the variables of a file that are objects of MATLAB's classes, which only MATLAB can open."""
+    """Names of the variables of a file that are objects of MATLAB's classes, which are not read."""
     return [] if hdf5.is_hdf5(path) else [name for name, kind, _ in _headers(path) if kind == _OBJECT]
 
 

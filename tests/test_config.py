@@ -72,6 +72,15 @@ def test_given_values_win_over_the_file_and_the_file_over_defaults(tmp_path):
     assert load(InputsSettings, "inputs", config=path).cells == 3
 
 
+def test_a_wrong_value_is_named_as_it_was_given(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[inputs]\ncells = -1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^\[inputs\] cells = -1: "):
+        load(InputsSettings, "inputs", config=str(path), given={"limit": 3})
+    with pytest.raises(InputError, match=r"^--cells -2: "):
+        load(InputsSettings, "inputs", config=path, given={"cells": -2})
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone.toml"):
         load(OrderSettings, "order", config=tmp_path / "gone.toml")

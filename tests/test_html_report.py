@@ -153,9 +153,10 @@ def test_the_page_names_numbers_tables_and_how_to_repeat(everything, page):
     assert "23,196 atoms (6,569 Fe, 16,627 Pt), one fcc lattice a = 3.868 Å, 13 grains" in page
     assert "7,759" in page
     table = everything["order"].chemical.grains
-    core = next(100 * x for x, v in zip(table.concentration_core, table.variant, strict=True) if v == 0)
+    k = next(k for k, v in enumerate(table.variant) if v == 0)
     assert "Fe in core" in page
-    assert f"{core:.1f} %" in page
+    assert f"<td>{100 * table.concentration_core[k]:.1f} %</td><td>{table.n_core[k]:,}</td>" in page
+    assert "L1₂ (FePt3), Fe on sublattice 0" in page
     assert "a bond of 1.7 Å" in page
     assert "aet2dft order FePt_cns_final.xyz -o run.h5" in page
     assert "ab" * 32 in page
@@ -349,6 +350,8 @@ def test_commands_to_repeat_it_make_all_decks_and_compute_before_they_collect(ev
     assert commands(runs, *chapters) == [*before, "aet2dft run w/espresso/", collect["command"]]
     moved = Chapter(verb="collect", provenance={**collect, "command": "aet2dft collect . -o run.h5"})
     assert commands(runs, moved)[0] == "aet2dft run /home/me/w/espresso"
+    shipped = commands(replace(runs, shipped=True), *chapters)[2]
+    assert shipped == "aet2dft run w/espresso/  # here: outputs that came with the package"
     missing = replace(runs.jobs, counted_as=np.full(len(runs.jobs.job), "missing"))
     assert commands(replace(runs, jobs=missing), *chapters) == [*before, collect["command"]]
 

@@ -17,6 +17,7 @@ from scipy.io import savemat
 from small_particle import small, write_xyz
 
 from aet2dft import store
+from aet2dft.cli.summaries import info_lines
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError
 from aet2dft.inspection import inspect
@@ -116,6 +117,7 @@ def test_values_of_images_and_volumes_are_looked_at(tmp_path):
     found = inspect(tmp_path / "images.npy", None, PLAIN)
     assert (found["kind"], found["shape"], found["problems"]) == ("tilt_series", [9, 20, 24], [])
     assert found["range"] == [images.min(), images.max()]
+    assert info_lines("images.npy", found)[1] == "shape: 9 x 20 x 24"
     assert (found["pixel_size"], found["unit"]) == (None, None)
     images[3, 4, :5] = np.nan
     np.save(tmp_path / "images.npy", images)
@@ -155,7 +157,8 @@ def test_a_matlab_object_is_named_and_the_arrays_beside_it_are_found(tmp_path):
     (tmp_path / "object.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + matlab_object(b"obj"))
     found = inspect(tmp_path / "object.mat", None, PLAIN)
     assert found["kind"] == "unknown"
-    assert "obj is a MATLAB object, which only MATLAB can open" in found["problems"][1]
+    assert "obj is a MATLAB object; save its arrays as plain ones" in found["problems"][1]
+    assert not any("None" in line for line in info_lines("object.mat", found))
     for packed in (False, True):
         path = tmp_path / f"both{packed}.mat"
         savemat(path, {"volume": np.arange(1000, dtype=np.int16).reshape(10, 10, 10)}, do_compression=packed)
@@ -184,6 +187,7 @@ def test_images_volume_and_atoms_of_a_project_are_described(tmp_path):
     store.save(project, "reconstruct", {"series": series, "volume": volume}, {})
     found = inspect(project, None, PLAIN)
     assert (found["kind"], found["groups"], found["problems"]) == ("project", ["reconstruct"], [])
+    assert info_lines("run.h5", {**found, "groups": ["reconstruct", "trace"]})[1] == "groups: reconstruct, trace"
     assert found["tilt_series"] == {"shape": [5, 24, 20], "pixel_size": 0.4, "tilt_range": [-60.0, 60.0]}
     assert found["volume"] == {"shape": [24, 20, 24], "voxel_size": 0.4, "history": ["made here"]}
     store.save(project, "trace", {"atoms": atoms}, {"with_volume": False})

@@ -209,6 +209,23 @@ def test_intensities_are_counted_by_class_with_the_boundaries_between():
     ]
 
 
+def test_the_legend_of_the_classes_hides_no_boundary():
+    """Truth: as many populations as there may be, with boundaries all over the panel."""
+    t = small_tomography()
+    n = 5
+    wide = replace(
+        t.classification, species=("X",) * n, means=np.linspace(0.3, 1.1, n), sigmas=np.full(n, 0.05),
+        weights=np.full(n, 0.2),
+    )  # fmt: skip
+    ax = plot.plot_intensity_histogram(t.classified, wide)
+    ax.figure.canvas.draw()
+    hidden = ax.get_legend().get_window_extent()
+    assert len(ax.texts) == n - 1
+    assert not any(hidden.overlaps(text.get_window_extent()) for text in ax.texts)
+    dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert not any(hidden.overlaps(line.get_window_extent()) for line in dashed)
+
+
 def test_the_boundary_of_two_equal_populations_lies_halfway():
     record = small_tomography().classification
     equal = replace(record, means=np.array([1.0, 3.0]), sigmas=np.array([0.2, 0.2]), weights=np.array([0.5, 0.5]))

@@ -9,17 +9,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from run_tables import synthetic_runs
 from small_tomography import CORRECTIONS, small_tomography, truth
 
-from aet2dft.cli.recon_summaries import classify_lines, verify_lines
+from aet2dft.cli.recon_summaries import classify_lines, reconstruct_lines, trace_lines, verify_lines, workload_line
+from aet2dft.cli.summaries import collect_lines
 from aet2dft.html_report.atom_sections import classify_section, refine_section, trace_section, verify_section
 from aet2dft.html_report.edit_section import MAX_ROWS, edit_section
 from aet2dft.html_report.image_gates import image_gates
 from aet2dft.html_report.methods import methods
-from aet2dft.html_report.summary import tiles
+from aet2dft.html_report.summary import sentence, tiles
 from aet2dft.html_report.tomography import Tomography, last_fit, tomography_sections
 from aet2dft.html_report.volume_section import has_wedge, reconstruct_section, slices_picture
 from aet2dft.recon.atoms.edits import Edit, edit
+from aet2dft.recon.images.conventions import ConventionCheck
 from aet2dft.recon.verification.round_trip import Chain, verify
 
 
@@ -141,6 +144,34 @@ def test_a_missing_wedge_is_spoken_of_only_where_one_is():
     assert "missing wedge" not in slices_picture(t.volume, None, wedge=False).caption
 
 
+def test_rings_are_spoken_of_only_where_atoms_are_and_are_of_the_images_of_the_volume():
+    t = small_tomography()
+    for atoms, moved_since, said, unsaid in (
+        (None, True, "spots that are drawn out along", "ring"),
+        (t.refined, False, "bright spots without a ring", "moved"),
+        (t.refined, True, "moved the images after this volume was made of them", "without a"),
+    ):
+        caption = slices_picture(t.volume, atoms, moved_since=moved_since).caption
+        assert (said in caption, unsaid in caption) == (True, False)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_images_that_were_visibly_moved_since_are_said_where_the_volume_is_shown(foreign, monkeypatch):
+    """Truth: shifts of a tenth and of one pixel; the others are those of the small run, which fitted none."""
+    t, told = small_tomography(), []
+    which = "trace" if foreign else "reconstruct"
+    make = f"aet2dft.html_report.tomography.{which}_section"
+    monkeypatch.setattr(make, lambda *_, moved_since, **__: told.append(moved_since))
+    for shift in (0.0, 0.1, 1.0):
+        shifts = np.full((t.series.n_images, 2), shift / 2**0.5)
+        seen = Tomography(
+            series=t.series, volume=t.volume, trace=t.trace, refinement=replace(t.refinement, shifts=shifts),
+            reconstruction=None if foreign else t.reconstruction,
+        )  # fmt: skip
+        tomography_sections(seen, t.refined, {})
+    assert told == [False, False, True]
+
+
 def test_a_volume_is_said_to_fit_noise_only_where_it_lies_below_what_noise_gives():
     t = small_tomography()
     for factor, said in ((1.5, False), (0.5, True)):
@@ -148,6 +179,14 @@ def test_a_volume_is_said_to_fit_noise_only_where_it_lies_below_what_noise_gives
         section = reconstruct_section(t.series, t.volume, t.reconstruction, None, None, (), noise=noise)
         caption = next(p.caption for p in section.pictures if p.name == "volume-images")
         assert ("fit noise" in caption, "does not explain" in caption) == (said, not said)
+    none = replace(t.reconstruction, r_factor=4e-4, r_factor_per_image=np.full(t.series.n_images, 4e-4))
+    noise = np.full(t.series.n_images, 9.8e-4)
+    section = reconstruct_section(t.series, t.volume, none, None, None, (), noise=noise)
+    caption = next(p.caption for p in section.pictures if p.name == "volume-images")
+    assert "as low as can be told" in caption
+    assert "fit noise" not in caption
+    rows = dict(section.tables[0].rows)
+    assert (rows["R factor of all images"], rows["that noise alone gives, about"]) == ("0.0004", "0.00098")
 
 
 def test_populations_without_elements_are_counted_by_their_number():
@@ -174,13 +213,66 @@ def test_classes_that_the_elements_decided_are_not_said_to_be_those_of_the_crite
 
 
 def test_confidence_where_no_candidate_was_rejected_holds_if_all_are_atoms():
-    t = small_tomography()
+    t = replace(small_tomography(), refined=None, refinement=None, verification=None)
     for n_rejected in (0, 3):
-        seen = replace(t, classification=replace(t.classification, n_rejected=n_rejected), verification=None)
+        seen = replace(t, classification=replace(t.classification, n_rejected=n_rejected))
         said = [
             classify_section(t.classified, seen.classification, ()).text,
             paragraph(seen),
-            " ".join(tile.detail for tile in tiles(t.refined, None, None, None, seen)),
+            " ".join(tile.detail for tile in tiles(t.classified, None, None, None, seen)),
             " ".join(classify_lines(t.classified, seen.classification)),
         ]
         assert [("if all" in text) for text in said] == [n_rejected == 0] * 4
+
+
+def test_confidence_of_refined_atoms_is_not_that_of_all_candidates():
+    """Truth: refinement drops candidates that are no atoms, of which `classify` rejected none."""
+    t = replace(small_tomography(), verification=None)
+    seen = replace(t, classification=replace(t.classification, n_rejected=0))
+    tile = next(tile for tile in tiles(t.refined, None, None, None, seen) if tile.label == "Confidence")
+    assert tile.detail == "mean over the species of the atoms"
+
+
+def test_one_image_one_candidate_and_one_convention_are_not_spoken_of_as_many():
+    """Truth: a single image, tilts of zero, and numbers of one."""
+    t = small_tomography()
+    one = t.series.subset(np.array([0]))
+    alone = replace(
+        t, series=one, refinement=None, verification=None,
+        reconstruction=replace(
+            t.reconstruction, r_factor_per_image=t.reconstruction.r_factor_per_image[:1],
+            background=t.reconstruction.background[:1],
+        ),
+    )  # fmt: skip
+    check = ConventionCheck(
+        names=("as given",), r_factor=np.array([0.3]), fits_better=np.zeros(1), indistinguishable=(), binning=2
+    )
+    said = reconstruct_lines(one, t.volume, alone.reconstruction, check)
+    assert said[0].startswith("1 image at -66.0 degrees; volume")
+    assert not any("convention" in line for line in said)
+    assert sentence(None, None, None, None, alone).startswith("1 image at −66.0°, which the volume explains")
+    text = paragraph(alone)
+    assert text.startswith("1 image with a tilt of −66.0° and pixels of 0.3725 Å was reconstructed")
+    noise = np.full(1, 0.1)
+    section = reconstruct_section(one, t.volume, alone.reconstruction, check, None, (), noise=noise)
+    assert section.text.startswith("1 image of 48 × 48 pixels")
+    assert "tilt −66.0°, became" in section.text
+    assert not any(table.title.startswith("Conventions") for table in section.tables)
+    flat = replace(t.series, tilt_angles=np.zeros(14), rotations=np.tile(one.rotations, (14, 1, 1)))
+    assert reconstruct_lines(flat, t.volume, t.reconstruction)[0].startswith("14 images, 0.0 to 0.0 degrees;")
+    found = replace(t.trace, n_atoms=1, n_candidates=1, n_split=1)
+    assert trace_lines(found)[0].startswith("1 candidate from 1 maximum (1 of them two atoms) above")
+    assert "; 1 of the maxima is two atoms. At" in trace_section(found, None, None, ()).text
+
+
+def test_the_time_of_a_refinement_is_not_said_to_be_the_most():
+    line = workload_line({"predicted_seconds": 0.3, "predicted_memory_mb": 21.0})
+    assert line == "about 1 s, longer where many atoms are missing; 21 MB besides the images"
+
+
+def test_jobs_are_counted_with_commas():
+    runs = synthetic_runs()
+    jobs = replace(runs.jobs, job=np.full(4356, "x"))
+    nothing = replace(runs.volumes, mae=np.full(len(runs.volumes.volume), np.nan))
+    said = collect_lines(replace(runs, jobs=jobs, counts={"ok": 0, "missing": 4356}, volumes=nothing))
+    assert said == ["4,356 jobs: 4,356 missing"]

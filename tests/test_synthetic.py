@@ -239,6 +239,11 @@ def test_a_tilt_series_is_made_with_the_errors_that_it_reports():
     assert exact.series.projections[:, :4].max() < 0.01 * exact.series.projections.max()
 
 
+def test_one_image_has_no_uneven_tilts():
+    with pytest.raises(InputError, match="1 images have no steps"):
+        uneven_tilts(1)
+
+
 @given(seed=seeds, n=st.integers(2, 100))
 def test_uneven_tilts_are_in_order_and_span_the_range(seed, n):
     tilts = uneven_tilts(n, (-70.0, 60.0), seed=seed)

@@ -30,7 +30,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        super().__init__(f"stopped by {name}; what was saved is kept, go on with the same command and --resume")
+        super().__init__(f"stopped by {name}; the same command and --resume goes on from what was saved, if anything")
         self.exit_code = 128 + number
 
 
@@ -151,7 +151,9 @@ def _judged(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, (Aet2dftError, Stopped)):
         return kind, str(error), error.exit_code
     if hasattr(error, "format_message"):  # every version of typer has its own base class of usage errors
-        return "UsageError", f"{error.format_message() or 'no command'} (see `aet2dft --help`)", UsageError.exit_code
+        problem = error.format_message().replace("Value error, ", "") or "no command"
+        command = getattr(getattr(error, "ctx", None), "command_path", "aet2dft")
+        return "UsageError", f"{problem} (see `{command} --help`)", UsageError.exit_code
     if isinstance(error, KeyboardInterrupt):
         return _judged(Stopped(signal.SIGINT))
     if isinstance(error, BrokenPipeError):

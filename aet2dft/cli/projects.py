@@ -21,7 +21,7 @@ from aet2dft.errors import InputError, UsageError
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.store import last_step as last_step
 from aet2dft.store import load_atoms as load_atoms
-from aet2dft.structure.readers import load_structures, read
+from aet2dft.structure.readers import load_structures, read, settings_of_two
 
 _SAME_PLACE = 1e-6
 """Å: farthest that an atom lies from itself after it was written to a text and read again."""
@@ -67,11 +67,12 @@ def atoms_and_project(step: Step, source: Path, types: Path | None) -> tuple[Ato
     return read_foreign(step, source, types), project
 
 
-def read_foreign(step: Step, source: Path, types: Path | None = None) -> Atoms:
-    """Atoms of a foreign file; what was inferred is said."""
-    atoms = read(source, types, step.read)
+def read_foreign(step: Step, source: Path, types: Path | None = None, *, beside: Path | None = None) -> Atoms:
+    """Atoms of a foreign file; what was inferred is said, and of which file where another is read `beside` it."""
+    other = None if beside is None or is_project(beside, "atoms") else beside
+    atoms = read(source, types, step.read if other is None else settings_of_two(source, other, step.read))
     step.inputs += [path for path in (source, types) if path is not None]
-    step.warn(*atoms.info["notes"])
+    step.warn(*(note if other is None else f"{source.name}: {note}" for note in atoms.info["notes"]))
     return atoms
 
 
@@ -98,6 +99,22 @@ def refuse_other_images(step: Step, project: Path, series: TiltSeries) -> None:
     names = ("projections", "rotations", "pixel_size")
     if not all(np.array_equal(getattr(series, name), getattr(there, name)) for name in names):
         raise InputError(f"{project}: holds other images, those of `{other}`; give another project with -o")
+
+
+def checkpoint_of(step: Step, project: Path) -> Path:
+    """File beside a project that keeps a reconstruction while it runs; one that was interrupted is not lost."""
+    file = _checkpoint(project)
+    if file.exists() and step.overwrite and not step.resume:
+        file.unlink()
+    if file.exists() and not step.resume:
+        raise InputError(
+            f"{file} holds a reconstruction that was interrupted; go on with --resume, or start anew with --overwrite"
+        )
+    return file
+
+
+def _checkpoint(project: Path) -> Path:
+    return project.with_name(f"{project.name}.checkpoint")
 
 
 def model_for_inputs(step: Step, source: Path, types: Path | None) -> tuple[list[Atoms], dict[str, Any]]:
@@ -148,6 +165,8 @@ def _is_done(step: Step, project: Path, model: str) -> bool:
         known = store.load_json(project, step.verb)
         if _identity(step, known) == _identity(step, step.identity(model)):
             step.warn(*known["warnings"], f"{project.name} holds this result already; --resume leaves it")
+            if step.verb == "reconstruct" and (file := _checkpoint(project)).exists():
+                step.warn(f"{file.name} beside it is of a run that was interrupted, and may be removed")
             return True
     store.refuse_existing(project, step.verb, overwrite=step.overwrite)
     return False

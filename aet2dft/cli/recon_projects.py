@@ -32,6 +32,7 @@ from aet2dft.errors import InputError
 from aet2dft.recon.atoms import workload
 from aet2dft.recon.atoms.candidate_frames import doubts, in_frame_of
 from aet2dft.recon.atoms.edits import Edit, read_edits
+from aet2dft.recon.atoms.image_poses import corrected, rms
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.placement import place
 from aet2dft.recon.atoms.refinement import Refinement
@@ -96,25 +97,15 @@ def series_and_project(step: Step, source: Path) -> tuple[TiltSeries, Path]:
     """Images of a foreign file or a project, and the project to write to."""
     if is_project(source, "images"):
         refuse_reading(step, source, step.settings, set(ImagesSettings.model_fields) - {"check_conventions"})
-        return _as_read(source), step.output or source
+        series, notes = _as_read(source)
+        step.warn(*notes)
+        return series, step.output or source
     project = step.need_output("the project to write, e.g. run.h5")
     series, notes = read_tilt_series(source, step.settings)
     files = image_files(source) if source.is_dir() else [source]
     step.inputs += files + [path for path in (step.settings.angles, step.settings.support) if path is not None]
     step.warn(*notes)
     return series, project
-
-
-def checkpoint_of(step: Step, project: Path) -> Path:
-    """File beside a project that keeps a reconstruction while it runs; one that was interrupted is not lost."""
-    file = project.with_name(f"{project.name}.checkpoint")
-    if file.exists() and step.overwrite and not step.resume:
-        file.unlink()
-    if file.exists() and not step.resume:
-        raise InputError(
-            f"{file} holds a reconstruction that was interrupted; go on with --resume, or start anew with --overwrite"
-        )
-    return file
 
 
 def is_to_check(step: Step, series: TiltSeries) -> bool:
@@ -150,13 +141,20 @@ def load_series(project: Path) -> TiltSeries:
     return store.load(project, series_group(project), "series", TiltSeries)
 
 
-def _as_read(project: Path) -> TiltSeries:
-    """Images of a project as they came from their file: `reconstruct` moves the rotation center, once."""
+def _as_read(project: Path) -> tuple[TiltSeries, Sequence[str]]:
+    """Images of a project as they came from their file, or as `refine` shifted and turned them, which is said."""
     series = load_series(project)
+    if "refine" in store.groups(project):
+        fitted = store.load(project, "refine", "result", Refinement)
+        if fitted.shifts.any() or fitted.rotations.any():
+            away = f"{rms(fitted.shifts):.2g} pixels and {rms(fitted.rotations):.2g} degrees (rms) away"
+            note = f"images are taken where `refine` found them, {away}"
+            return corrected(series, fitted.shifts, fitted.rotations), (note,)
     if series_group(project) != "reconstruct":
-        return series
+        return series, ()
+    # `reconstruct` moves the rotation center, once
     offset = store.load(project, "reconstruct", "result", Reconstruction).center_offset
-    return replace(series, center=np.round(moved(series, -offset).center, _DIGITS))
+    return replace(series, center=np.round(moved(series, -offset).center, _DIGITS)), ()
 
 
 def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, bool]:
@@ -340,9 +338,10 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     project_given = is_project(source, "atoms")
     if project_given and step.settings.truth is None:
         refuse_reading_atoms(step, source)
-    truth = None if step.settings.truth is None else _known_model(step, step.settings.truth)
+    known = step.settings.truth
+    truth = None if known is None else _known_model(step, known, beside=source)
     if not project_given:
-        atoms = read_foreign(step, source)
+        atoms = read_foreign(step, source, beside=known)
         return {"atoms": atoms, "truth": truth}, step.output
     project = step.output or source
     have = store.groups(source)
@@ -359,10 +358,10 @@ def to_verify(step: Step, source: Path) -> tuple[Records, Path | None]:
     return case, project
 
 
-def _known_model(step: Step, file: Path) -> Atoms:
+def _known_model(step: Step, file: Path, *, beside: Path) -> Atoms:
     """The model that another one is compared with: the last atoms of a project, or of a foreign file."""
     if not is_project(file, "atoms"):
-        return read_foreign(step, file)
+        return read_foreign(step, file, beside=beside)
     step.inputs.append(file)
     return load_atoms(file)
 

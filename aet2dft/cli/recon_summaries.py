@@ -108,22 +108,25 @@ def reconstruct_lines(
 ) -> list[str]:
     """The summary of `reconstruct`."""
     shape = " x ".join(map(str, volume.values.shape))
-    tilts, reach = (
-        f"{series.tilt_angles.min():.1f} to {series.tilt_angles.max():.1f} degrees",
-        beam_range(series.rotations),
-    )
-    if np.ptp(series.tilt_angles) < 0.5 * reach:  # tilted about another axis than theta
-        tilts = f"turned by up to {reach:.1f} degrees"
     worst = int(np.argmax(result.r_factor_per_image))
     free = "" if result.r_free is None else f", of left-out images {format_r(result.r_free)}"
     return [
-        f"{series.n_images} images, {tilts}; volume of {shape} voxels of {volume.voxel_size:.4g} Å",
+        f"{_images_line(series)}; volume of {shape} voxels of {volume.voxel_size:.4g} Å",
         f"{result.algorithm}, {result.iterations} iterations of {result.seconds_per_iteration:.3f} s: {result.reason}",
         f"R factor {format_r(result.r_factor)}{free}; worst image {worst}: "
         f"{format_r(result.r_factor_per_image[worst])}",
         *([] if result.fsc is None else [_halves_line(result.fsc)]),
-        *([] if conventions is None else [_convention_line(conventions)]),
+        *([] if conventions is None or len(conventions.names) == 1 else [_convention_line(conventions)]),
     ]
+
+
+def _images_line(series: TiltSeries) -> str:
+    low, high, reach = series.tilt_angles.min(), series.tilt_angles.max(), beam_range(series.rotations)
+    if series.n_images == 1:
+        return f"1 image at {low:.1f} degrees"
+    if np.ptp(series.tilt_angles) < 0.5 * round(reach, 1):  # tilted about another axis than theta
+        return f"{series.n_images} images, turned by up to {reach:.1f} degrees"
+    return f"{series.n_images} images, {low:.1f} to {high:.1f} degrees"
 
 
 def _halves_line(fsc: ShellCorrelation) -> str:
@@ -148,10 +151,13 @@ def trace_keys(result: Trace) -> dict[str, Any]:
 
 def trace_lines(result: Trace) -> list[str]:
     """The summary of `trace`."""
-    two = f" ({result.n_split:,} of them two atoms each)" if result.n_split else ""
+    two = f" ({result.n_split:,} of them two atoms{' each' * (result.n_split > 1)})" if result.n_split else ""
+    found = "1 candidate" if result.n_atoms == 1 else f"{result.n_atoms:,} candidates"
+    maxima = "1 maximum" if result.n_candidates == 1 else f"{result.n_candidates:,} maxima"
     return [
-        f"{result.n_atoms:,} candidates from {result.n_candidates:,} maxima{two} above {result.threshold:.3g}",
-        f"no two nearer than {result.min_distance:g} Å; {result.n_closer:,} more at 0.8 of that distance",
+        f"{found} from {maxima}{two} above {result.threshold:.3g}",
+        f"no two nearer than {result.min_distance:g} Å; {result.n_closer:,} more at 0.8 of that distance, before all "
+        "were fitted together",
         f"above {result.noise_threshold:.3g} noise alone would make at most 1 % of them: {_number_above(result):,}",
     ]
 
@@ -191,7 +197,10 @@ def workload_keys(atoms: Atoms, series: TiltSeries, settings: RefineSettings) ->
 
 def workload_line(data: dict[str, Any]) -> str:
     """What `refine --dry-run` says of them."""
-    return f"about {data['predicted_seconds']:.0f} s at most, {data['predicted_memory_mb']:.0f} MB besides the images"
+    return (
+        f"about {max(1.0, data['predicted_seconds']):.0f} s, longer where many atoms are missing; "
+        f"{data['predicted_memory_mb']:.0f} MB besides the images"
+    )
 
 
 def refine_keys(atoms: Atoms, result: Refinement) -> dict[str, Any]:

@@ -14,7 +14,7 @@ Images = Annotated[
     Path, typer.Argument(help="Images: mat, npy, npz, mrc, tif, emd, h5; or a project.", show_default=False)
 ]
 Density = Annotated[
-    Path, typer.Argument(help="Project (run.h5) or a volume: mrc, mat, npy, npz, tif, h5.", show_default=False)
+    Path, typer.Argument(help="Project (run.h5) or a volume: mrc, mat, npy, npz, tif, emd, h5.", show_default=False)
 ]
 Project = Annotated[Path, typer.Argument(help="Project (run.h5).", show_default=False)]
 Model = Annotated[Path, typer.Argument(help="Project (run.h5) or a file of atoms.", show_default=False)]
@@ -23,8 +23,8 @@ Model = Annotated[Path, typer.Argument(help="Project (run.h5) or a file of atoms
 @verb(extends=True)
 def reconstruct(step: Step, source: Images) -> Outcome:
     """Volume from aligned images and their tilt angles, with R factors of fitted and left-out images."""
-    from aet2dft.cli.projects import foretell, refuse_other_images
-    from aet2dft.cli.recon_projects import checkpoint_of, is_to_check, results, series_and_project, support_of
+    from aet2dft.cli.projects import checkpoint_of, foretell, refuse_other_images
+    from aet2dft.cli.recon_projects import is_to_check, results, series_and_project, support_of
     from aet2dft.cli.recon_summaries import plan_keys, plan_lines, reconstruct_keys, reconstruct_lines
     from aet2dft.memory import require_disk
     from aet2dft.recon.images.calibration import moved

@@ -32,12 +32,19 @@ def info_lines(name: str, found: Mapping[str, Any]) -> list[str]:
         shortest, median = found["min_distance"], found["median_neighbor_distance"]
         lines.append(f"nearest neighbors: shortest {shortest:.3f} Å, median {median:.3f} Å")
     names = ("shape", "groups", "code", "protocol", "n_volumes", "n_jobs", "status")
-    lines += [f"{key}: {found[key]}" for key in names if key in found]
+    lines += [f"{key}: {_listed(found[key])}" for key in names if found.get(key) is not None]
     if found.get("pixel_size") is not None:
         lines.append(f"{'voxels' if found['kind'] == 'volume' else 'pixels'} of {found['pixel_size']:.4g} Å")
     if "tilt_range" in found:
         lines.append("tilts from {:g} to {:g} degrees".format(*found["tilt_range"]))
     return lines + ([f"problem: {text}" for text in found["problems"]] or ["no problems found"])
+
+
+def _listed(value: Any) -> str:
+    """Lengths of the axes of an array as a product, names with commas, numbers with theirs."""
+    if isinstance(value, list):
+        return (" x " if all(isinstance(item, int) for item in value) else ", ").join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _formula(counts: Mapping[str, int]) -> str:
@@ -256,8 +263,9 @@ def collect_keys(runs: RunTable) -> dict[str, Any]:
 
 def collect_lines(runs: RunTable) -> list[str]:
     """The summary of `collect`."""
-    counts = ", ".join(f"{n} {name}" for name, n in runs.counts.items() if n)
-    lines = [f"{len(runs.jobs.job)} jobs: {counts or 'none'}"]
+    counts = ", ".join(f"{n:,} {name}" for name, n in runs.counts.items() if n)
+    n = len(runs.jobs.job)
+    lines = [f"{n:,} job{'s' * (n != 1)}: {counts or 'none'}"]
     values = runs.volumes.mae[np.isfinite(runs.volumes.mae)]
     if values.size and runs.mae_axes:
         first, second = runs.mae_axes

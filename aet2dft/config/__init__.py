@@ -20,7 +20,7 @@ from aet2dft.config.analysis import (
     ReportSettings,
     RunSettings,
 )
-from aet2dft.config.settings import WHERE, CommonSettings, Settings
+from aet2dft.config.settings import FLAGS, WHERE, CommonSettings, Settings
 from aet2dft.config.tomography import (
     ClassifyOptions,
     ClassifySettings,
@@ -87,7 +87,7 @@ VERBS: dict[str, type[Settings]] = {
 S = TypeVar("S", bound=Settings)
 
 
-def load(settings: type[S], table: str, *, config: Path | None = None, given: dict[str, Any] | None = None) -> S:
+def load(settings: type[S], table: str, *, config: Path | str | None = None, given: dict[str, Any] | None = None) -> S:
     """Settings of one verb from a TOML table and the values given on the command line; the latter win.
 
     Parameters
@@ -96,18 +96,18 @@ def load(settings: type[S], table: str, *, config: Path | None = None, given: di
         The settings class of the verb.
     table : str
         Name of the verb and of its TOML table.
-    config : Path, optional
+    config : Path or str, optional
         TOML file.
     given : dict, optional
-        Values that the user gave; they win over the file.
+        Values that the user gave as flags; they win over the file.
 
     Raises
     ------
     InputError
         If the file cannot be read, or a table, key or value is not allowed.
     """
-    values = {} if config is None else _table(config, table)
-    return validated(settings, values | (given or {}), where=f"[{table}]")
+    values, flags = {} if config is None else _table(Path(config), table), given or {}
+    return settings.model_validate(values | flags, context={WHERE: f"[{table}]", FLAGS: flags.keys()})
 
 
 def _table(config: Path, name: str) -> dict[str, Any]:

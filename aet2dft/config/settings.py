@@ -6,6 +6,7 @@ import os
 import re
 import typing
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -24,6 +25,8 @@ from aet2dft.errors import InputError
 
 WHERE = "where"
 """Key in the context of a validation: what an error calls the place of the values."""
+FLAGS = "flags"
+"""Key of the names of those that came from flags."""
 _ENOUGH = 4
 """Threads that are taken unasked: what takes long is seldom more work than they do, and each needs memory."""
 
@@ -79,11 +82,13 @@ class Settings(BaseModel):
         try:
             return handler(values)
         except ValidationError as error:
-            where = cls.__name__ if info.context is None else info.context[WHERE]
-            raise InputError(_sentence(cls, values, error, where)) from error
+            context = info.context or {WHERE: cls.__name__}
+            raise InputError(_sentence(cls, values, error, **context)) from error
 
 
-def _sentence(settings: type[Settings], values: Any, error: ValidationError, where: str) -> str:
+def _sentence(
+    settings: type[Settings], values: Any, error: ValidationError, where: str, flags: Collection[str] = ()
+) -> str:
     """What is wrong with the first of the values that are."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "value"
@@ -93,7 +98,8 @@ def _sentence(settings: type[Settings], values: Any, error: ValidationError, whe
     setting, value = name.partition(".")[0], first["input"]
     if isinstance(values, dict):  # as it was given, not the part of it that is wrong
         value = values.get(setting, value)
-    return f"{where} {setting} = {value!r}: {problem}; give another value"
+    named = f"--{setting.replace('_', '-')}" if setting in flags else f"{where} {setting} ="
+    return f"{named} {value!r}: {problem}; give another value"
 
 
 def _some_processors() -> int:

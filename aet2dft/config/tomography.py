@@ -146,7 +146,10 @@ class RefineSettings(Settings):
 
     iterations: int = Field(default=4, ge=1, le=100, description="Gauss-Newton steps per round.")
     rounds: int = Field(
-        default=3, ge=0, le=20, description="Rounds in which atoms that the images miss are added and false ones drop."
+        default=20,
+        ge=0,
+        le=100,
+        description="Rounds in which atoms that the images miss are added and false ones drop.",
     )
     held_out: float = Field(default=0.05, ge=0, lt=0.5, description="Fraction of the images that are not fitted.")
     fit_geometry: bool = Field(default=False, description="Shift and turn every image to fit the atoms.")

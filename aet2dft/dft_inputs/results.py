@@ -330,7 +330,8 @@ def _warnings_of_jobs(results: Iterable[RunResult]) -> list[str]:
 
 def _warnings(manifest: Manifest, gathered: _Gathered) -> list[str]:
     warnings = _warnings_of_jobs(gathered.results.values())
-    if manifest.content["axes"] and manifest.content["protocol"]["name"] != "convergence":
+    computed = any(result.status == "ok" for result in gathered.results.values())
+    if computed and manifest.content["axes"] and manifest.content["protocol"]["name"] != "convergence":
         warnings.append(
             "the MAE depends on the k-mesh: run the protocol convergence on a sample of the volumes before quoting it"
         )

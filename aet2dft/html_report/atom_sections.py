@@ -30,20 +30,33 @@ MAX_ROWS = 60
 """Rows of a table."""
 
 
-def trace_section(result: Trace, foreign: Volume | None, atoms: Atoms | None, warnings: tuple[str, ...]) -> Section:
-    """What `trace` found; the slices are shown here where the volume came from elsewhere."""
+def trace_section(
+    result: Trace,
+    foreign: Volume | None,
+    atoms: Atoms | None,
+    warnings: tuple[str, ...],
+    *,
+    moved_since: bool = False,
+) -> Section:
+    """What `trace` found; the slices are shown here where the volume came from elsewhere.
+
+    `moved_since`: whether the atoms are of images that `refine` moved after that.
+    """
     two = f"; {result.n_split:,} of the maxima are two atoms each" if result.n_split else ""
+    if result.n_split == 1:
+        two = "; 1 of the maxima is two atoms"
     return Section(
         id="trace",
         title="From the volume to candidates",
         text=(
             f"Of {result.n_candidates:,} maxima of the smoothed volume above {result.threshold:.3g} (strong ones are "
             f"{result.strong:.3g} high), {result.n_atoms:,} are candidates: none is within {result.min_distance:g} Å "
-            f"of a stronger one{two}. At 0.8 of that distance {result.n_closer:,} more would have stayed; where that "
-            "is many, look at the slices before trusting the number of atoms."
+            f"of a stronger one{two}. At 0.8 of that distance {result.n_closer:,} more would have come into the joint "
+            "fit, which some do not outlast; where that is many, look at the slices before trusting the number of "
+            "atoms."
         ),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
-        pictures=() if foreign is None else (slices_picture(foreign, atoms),),
+        pictures=() if foreign is None else (slices_picture(foreign, atoms, moved_since=moved_since),),
         tables=(_by_level(result), *_rejected_maxima(result)),
     )
 

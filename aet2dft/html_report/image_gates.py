@@ -10,6 +10,7 @@ from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.html_report.tomography import Fit, Tomography, last_fit
 from aet2dft.recon.atoms.concerns import BAD_IMAGE, bad_image_limit, beyond_images, not_shown
 from aet2dft.recon.images.noise import unexplained
+from aet2dft.recon.metrics import format_r
 from aet2dft.recon.verification.round_trip import Verification
 
 LIMITS = {
@@ -48,7 +49,7 @@ def _fit(fit: Fit) -> list[Gate]:
         rest = unexplained(value, noise)
         of = f"of the {fit.model}" if name == "R factor" else "for images that were left out"
         reason = (
-            f"{number(value, 3)} {of}; noise alone gives about {number(noise, 3)}, which leaves {number(rest, 3)} "
+            f"{format_r(value)} {of}; noise alone gives about {format_r(noise)}, which leaves {format_r(rest)} "
             "unexplained"
         )
         level = level_of(unexplained(max(value, fit.r_factor), noise), LIMITS["unexplained"])

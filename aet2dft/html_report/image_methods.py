@@ -66,9 +66,11 @@ def _reconstruction(series: TiltSeries, result: Reconstruction, settings: Mappin
     if result.trial is not None and result.r_free is not None:
         left_out = f"images that were left out of a trial (n = {len(result.trial.held_out)})"
         free = f", {format_r(result.r_free)} for {left_out} [Brunger1992]"
+    seen = f"{series.n_images} images with tilts from {low} to {high}° and pixels of {series.pixel_size:.4g} Å were"
+    if series.n_images == 1:
+        seen = f"1 image with a tilt of {low}° and pixels of {series.pixel_size:.4g} Å was"
     return (
-        f"{series.n_images} images with tilts from {low} to {high}° and pixels of {series.pixel_size:.4g} Å were "
-        f"reconstructed by {how} with {constraints} ({result.iterations:,} iterations; R = "
+        f"{seen} reconstructed by {how} with {constraints} ({result.iterations:,} iterations; R = "
         f"{format_r(result.r_factor)}{free})."
     )
 

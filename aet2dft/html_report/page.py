@@ -206,7 +206,8 @@ def _commands(chapters: tuple[Chapter, ...], runs: RunTable | None) -> list[str]
         if "command" not in known:
             continue
         if chapter.verb == "collect" and runs is not None and runs.has_run:
-            found.append(shlex.join(["aet2dft", "run", _folder(str(known["command"]), known.get("manifest", {}))]))
+            run = shlex.join(["aet2dft", "run", _folder(str(known["command"]), known.get("manifest", {}))])
+            found.append(f"{run}  # here: outputs that came with the package" if runs.shipped else run)
         found.append(str(known["command"]))
     return list(dict.fromkeys(found))
 

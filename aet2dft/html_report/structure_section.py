@@ -195,8 +195,8 @@ def _grain_tables(chemical: ChemicalOrder) -> list[Table]:
     table, n = chemical.grains, chemical.n_surrogates
     rows = tuple(_grain_row(table, k) for k in range(min(len(table), MAX_ROWS)))
     header = (
-        "grain", "phase", "variant", "atoms", chemical.species[0], f"{chemical.species[0]} in core", "S", "antisites",
-        "deep", "corrected", "deep atoms", "significance",
+        "grain", "variant", "atoms", chemical.species[0], f"{chemical.species[0]} in core", "core atoms", "S",
+        "antisites", "deep", "corrected", "deep atoms", "significance",
     )  # fmt: skip
     note = (
         "Core: more than one cell below the free surface. "
@@ -209,7 +209,7 @@ def _grain_tables(chemical: ChemicalOrder) -> list[Table]:
         note += f" Where none of {n} has one, chance is below {percent(1 - 0.05 ** (1 / n), 0)} (95 % confidence)."
     if len(table) > MAX_ROWS:
         note = f"The {MAX_ROWS} largest of {len(table)} grains. {note}"
-    tables = [Table(title="Grains", header=header, rows=rows, texts=(0, 1, 2), note=note)]
+    tables = [Table(title="Grains", header=header, rows=rows, texts=(0, 1), note=note)]
     if chemical.swaps:
         swaps = tuple((str(s.grain), f"{s.found:,}", number(s.expected, 1)) for s in chemical.swaps)
         note = (
@@ -224,9 +224,11 @@ def _grain_row(t: GrainTable, k: int) -> tuple[str, ...]:
     from aet2dft.plot.style import PHASE_NAMES
 
     deep = bool(np.isfinite(t.antisite_fraction_deep[k]))
+    phase = str(t.phase[k])
+    variant = f"{PHASE_NAMES[phase]}{str(t.name[k]).removeprefix(phase)}"
     return (
-        str(t.grain[k]), PHASE_NAMES[str(t.phase[k])], str(t.name[k]), f"{t.n_atoms[k]:,}", percent(t.concentration[k]),
-        percent(t.concentration_core[k]), f"{number(t.order[k])} ± {number(t.order_sigma[k])}",
+        str(t.grain[k]), variant, f"{t.n_atoms[k]:,}", percent(t.concentration[k]), percent(t.concentration_core[k]),
+        f"{t.n_core[k]:,}", f"{number(t.order[k])} ± {number(t.order_sigma[k])}",
         percent(t.antisite_fraction[k]),
         f"{number(100 * t.antisite_fraction_deep[k], 1)} ± {percent(t.antisite_sigma_deep[k])}" if deep else "–",
         percent(t.antisite_fraction_corrected[k]) if deep else "–", f"{t.n_deep[k]:,}", number(t.significance[k]),

@@ -57,7 +57,8 @@ def _from_images(tomography: Tomography) -> list[str]:
         some = f"{len(fit.noise)} of " if len(fit.noise) < series.n_images else ""
         explain = "explains" if fit.model == "volume" else "explain"
         explained = f"{some}which the {fit.model} {explain} with R = {format_r(fit.r_factor)}"
-        text.append(f"{series.n_images} images from {low} to {high}°, {explained}")
+        images = f"1 image at {low}°" if series.n_images == 1 else f"{series.n_images} images from {low} to {high}°"
+        text.append(f"{images}, {explained}")
     if tomography.verification is not None:
         found = tomography.verification.match
         known = tomography.verification.method == "truth"
@@ -114,7 +115,7 @@ def _image_tiles(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
         label = "Identified" if known else "Found again"
         found.append(Tile(label=label, value=percent(match.fraction_identified, 2), detail=detail))
     if (fit := last_fit(tomography)) is not None:
-        detail = f"of the {fit.model}; noise alone about {number(float(fit.noise.mean()), 3)}"
+        detail = f"of the {fit.model}; noise alone about {format_r(float(fit.noise.mean()))}"
         found.append(Tile(label="R factor", value=format_r(fit.r_factor), detail=detail))
         if fit.r_free is not None:
             found.append(Tile(label="R factor, left out", value=format_r(fit.r_free), detail="images not fitted"))
@@ -138,7 +139,8 @@ def _confidence_tile(tomography: Tomography, atoms: Atoms | None) -> list[Tile]:
     confidence = atoms.arrays["species_confidence"]
     if len(set(atoms.numbers)) == 1 and (atoms.numbers.all() or (confidence == 1.0).all()):  # X: of populations
         return []
-    detail = "mean over the species of the atoms" if result.n_rejected else "mean, if all candidates are atoms"
+    told_apart = result.n_rejected or tomography.refinement is not None  # which drops what is no atom
+    detail = "mean over the species of the atoms" if told_apart else "mean, if all candidates are atoms"
     return [Tile(label="Confidence", value=percent(float(confidence.mean()), 2), detail=detail)]
 
 

@@ -14,7 +14,9 @@ from aet2dft.html_report.edit_section import edit_section
 from aet2dft.html_report.parts import Section
 from aet2dft.html_report.volume_section import reconstruct_section
 from aet2dft.recon.atoms.classification import Classification
+from aet2dft.recon.atoms.concerns import volume_of_before
 from aet2dft.recon.atoms.edits import EditLog
+from aet2dft.recon.atoms.image_poses import rms
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.conventions import ConventionCheck
@@ -86,6 +88,12 @@ class Tomography:
         return self.refinement.r_factor_after, seen.r_factor if seen is not None and known else None
 
     @property
+    def moved_since(self) -> bool:
+        """Whether `refine` moved the images visibly after the volume was made of them."""
+        fit = self.refinement
+        return fit is not None and bool(volume_of_before(rms(fit.shifts), rms(fit.rotations)))
+
+    @property
     def min_distance(self) -> float | None:
         """Å: bonds below this are looked at; None where no atom was traced or refined."""
         for record in (self.refinement, self.trace):
@@ -112,10 +120,11 @@ def tomography_sections(
             atoms,
             warned.get("reconstruct", ()),
             noise=t.noise_r_factor(t.reconstruction.background),
+            moved_since=t.moved_since,
         )
     if t.trace is not None:
         foreign = t.volume if t.reconstruction is None else None
-        found["trace"] = trace_section(t.trace, foreign, atoms, warned.get("trace", ()))
+        found["trace"] = trace_section(t.trace, foreign, atoms, warned.get("trace", ()), moved_since=t.moved_since)
     if t.classified is not None and t.classification is not None:
         found["classify"] = classify_section(t.classified, t.classification, warned.get("classify", ()))
     if t.refined is not None and t.refinement is not None:

@@ -22,6 +22,8 @@ MAX_CONVENTIONS = 8
 """Conventions in theirs."""
 _WEDGE = 3.0
 """A gap between tilts wider than so many times the step of as many tilts all around is a missing wedge."""
+_NO_NOISE = 0.005
+"""R factor of noise alone below which it may be that of the atoms, whose images do not end at any frequency."""
 
 
 def reconstruct_section(
@@ -33,15 +35,19 @@ def reconstruct_section(
     warnings: tuple[str, ...],
     *,
     noise: NDArray[np.float64],
+    moved_since: bool = False,
 ) -> Section:
-    """What `reconstruct` made; `atoms` of a later verb are drawn into the slices, `noise` (n,) gives such R factors."""
+    """What `reconstruct` made; `atoms` of a later verb are drawn into the slices, `noise` (n,) gives such R factors.
+
+    `moved_since`: whether these atoms are of images that `refine` moved after that.
+    """
     return Section(
         id="reconstruct",
         title="From images to a volume",
         text=_text(series, volume, result),
         warnings=tuple(dict.fromkeys((*result.warnings, *warnings))),
         pictures=(
-            slices_picture(volume, atoms, wedge=has_wedge(series)),
+            slices_picture(volume, atoms, wedge=has_wedge(series), moved_since=moved_since),
             *_record_pictures(series, result),
             _images(series, volume, result, noise),
         ),
@@ -53,12 +59,23 @@ def reconstruct_section(
     )
 
 
-def slices_picture(volume: Volume, atoms: Atoms | None, *, wedge: bool = True) -> Picture:
-    """Slices of a volume with the atoms of the last step; `wedge`: whether a range of tilts may be missing."""
+def slices_picture(volume: Volume, atoms: Atoms | None, *, wedge: bool = True, moved_since: bool = False) -> Picture:
+    """Slices of a volume with the atoms of the last step; `wedge`: whether a range of tilts may be missing.
+
+    `moved_since`: whether these atoms are of images that were moved after the volume was made of them.
+    """
     from aet2dft.plot.slices import plot_slices
 
     rings = "" if atoms is None else f" Rings: those of {len(atoms):,} atoms that lie within 0.7 Å of the slice."
-    drawn_out = ", and spots drawn out along the missing wedge" if wedge else ""
+    look_for = f"Look for spots that are {'drawn out along the missing wedge' if wedge else 'not round'}."
+    if atoms is not None and moved_since:
+        look_for = (
+            "The refinement moved the images after this volume was made of them: the rings are where the moved images "
+            "show the atoms, and need not lie on its spots."
+        )
+    elif atoms is not None:
+        drawn_out = ", and spots drawn out along the missing wedge" if wedge else ""
+        look_for = f"Look for bright spots without a ring, rings without a spot{drawn_out}."
     shape = " × ".join(map(str, volume.values.shape))
     return picture(
         plot_slices(volume, atoms),
@@ -66,7 +83,7 @@ def slices_picture(volume: Volume, atoms: Atoms | None, *, wedge: bool = True) -
         alt="Three orthogonal slices through the middle of the volume, atoms as rings.",
         caption=(
             f"Slices near the middle of the density, {shape} voxels of {volume.voxel_size:.4g} Å, smoothed with σ = "
-            f"0.3 Å.{rings} Look for bright spots without a ring, rings without a spot{drawn_out}."
+            f"0.3 Å.{rings} {look_for}"
         ),
     )
 
@@ -75,12 +92,15 @@ def _text(series: TiltSeries, volume: Volume, result: Reconstruction) -> str:
     shape = " × ".join(map(str, series.projections.shape[1:]))
     axis = "about one tilt axis" if series.is_single_axis else "with three Euler angles each"
     low, high = float(series.tilt_angles.min()), float(series.tilt_angles.max())
+    tilts = f"tilts {number(low, 1)} to {number(high, 1)}° (widest gap {number(_widest_gap(series.tilt_angles), 1)}°)"
+    images = f"{series.n_images} images"
+    if series.n_images == 1:
+        images, tilts = "1 image", f"tilt {number(low, 1)}°"
     where = f"The density is zero outside a support of {percent(result.support_fraction)} of the voxels."
     if result.support_fraction == 1:
         where = "There is no support: the object fills the box."
     return (
-        f"{series.n_images} images of {shape} pixels of {series.pixel_size:.4g} Å, {axis}, tilts {number(low, 1)} to "
-        f"{number(high, 1)}° (widest gap {number(_widest_gap(series.tilt_angles), 1)}°), became a volume of "
+        f"{images} of {shape} pixels of {series.pixel_size:.4g} Å, {axis}, {tilts}, became a volume of "
         f"{' × '.join(map(str, volume.values.shape))} voxels by {result.algorithm} ({result.reason}). {where} A tilt "
         "series cannot tell a particle from its mirror image if the sign of its tilts is wrong."
     )
@@ -161,6 +181,8 @@ def _images(series: TiltSeries, volume: Volume, result: Reconstruction, noise: N
     above = "Points well above the line of noise alone are images that the volume does not explain."
     if np.median(result.r_factor_per_image) < np.median(noise):
         above = "It lies below the line of noise alone, since a volume can fit noise."
+        if np.median(noise) < _NO_NOISE:
+            above = "The line of noise alone is as low as can be told: the images hold next to no noise."
     return residual_picture(
         residuals,
         name="volume-images",
@@ -172,7 +194,7 @@ def _images(series: TiltSeries, volume: Volume, result: Reconstruction, noise: N
 def _quality(result: Reconstruction, noise: NDArray[np.float64]) -> Table:
     rows = [
         ("R factor of all images", format_r(result.r_factor)),
-        ("that noise alone gives, about", number(float(noise.mean()), 3)),
+        ("that noise alone gives, about", format_r(float(noise.mean()))),
     ]
     for name, value in (
         ("R factor of left-out images", result.r_free),
@@ -180,7 +202,7 @@ def _quality(result: Reconstruction, noise: NDArray[np.float64]) -> Table:
         ("R factor of withheld frequencies", result.r_free_fourier),
     ):
         if value is not None:
-            rows.append((name, number(value, 3)))
+            rows.append((name, format_r(value)))
     if result.trial is not None:
         rows.append(("images left out", ", ".join(map(str, result.trial.held_out.tolist()))))
     if result.fsc is not None:
@@ -200,8 +222,8 @@ def _quality(result: Reconstruction, noise: NDArray[np.float64]) -> Table:
 
 
 def _convention_table(check: ConventionCheck | None) -> list[Table]:
-    """R factors of the ways to read the angles, the best ones first."""
-    if check is None:
+    """R factors of the ways to read the angles, the best ones first; nothing where there is but one."""
+    if check is None or len(check.names) == 1:
         return []
     best = np.argsort(check.r_factor, kind="stable")[:MAX_CONVENTIONS]
     rows = tuple(

@@ -16,6 +16,8 @@ from aet2dft.recon.verification.round_trip import DepthProfile, Verification
 _BINS = 80
 _ABOVE_TICKS = 0.055
 """Height in a panel at which a text does not touch the ticks."""
+_COLUMNS, _ROW = 2, 0.09
+"""Columns of the legend of the classes, and height of its rows in the panel."""
 _NON_ATOM = style.MUTED
 _NUMBERED = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE, style.SKY)
 """Colors of populations that nobody has given an element."""
@@ -52,6 +54,11 @@ def plot_intensity_histogram(atoms: Atoms, result: Classification, *, ax: Axes |
         own = result.intensities[atoms.get_tags() == k]
         _class_histogram(ax, np.clip(own, low, high), edges, f"{name}, n = {own.size:,}", _color(species, k))
     _populations(ax, result, edges, len(everything))
+    n_classes = len(result.species) + result.has_non_atoms
+    free = 1.0 - _ROW * -(-n_classes // _COLUMNS) - 0.02  # below the legend
+    for boundary in boundaries(result):
+        ax.axvline(boundary, ymax=free, color=style.INK, linestyle="--", linewidth=0.8)
+        ax.text(boundary, free, f" {boundary:.3g}", transform=ax.get_xaxis_transform(), va="top", fontsize=6.5)
     what = {
         "height": "height fitted to the images",
         "profile": "brightness along the average profiles",
@@ -62,8 +69,8 @@ def plot_intensity_histogram(atoms: Atoms, result: Classification, *, ax: Axes |
     share = f"{error:.2f}" if error >= 0.005 else "under 0.01"
     estimated = "as estimated" if result.n_rejected else "if all of them are atoms"
     ax.set_title(f"{len(atoms):,} atoms, {result.n_rejected:,} are none; {share} % misassigned, {estimated}")
-    ax.set_ylim(top=1.25 * ax.get_ylim()[1])
-    ax.legend(loc="upper right", ncols=2)
+    ax.set_ylim(top=ax.get_ylim()[1] / (free - 0.06))
+    ax.legend(loc="upper right", ncols=_COLUMNS)
     return ax
 
 
@@ -77,15 +84,12 @@ def _class_histogram(ax: Axes, values: NDArray[np.float64], edges: NDArray[np.fl
 
 
 def _populations(ax: Axes, result: Classification, edges: NDArray[np.float64], n: int) -> None:
-    """Draw the density of every population, and a line where two neighbors are equal."""
+    """Draw the density of every population."""
     fine = np.linspace(edges[0], edges[-1], 2000)
     deviation = (fine[:, None] - result.means) / result.sigmas
     density = result.weights / (np.sqrt(2.0 * np.pi) * result.sigmas) * np.exp(-0.5 * deviation**2)
     counts = n * (edges[1] - edges[0]) * density
     ax.plot(fine, counts, color=style.INK, linewidth=0.7)
-    for boundary in boundaries(result):
-        ax.axvline(boundary, color=style.INK, linestyle="--", linewidth=0.8)
-        ax.text(boundary, 0.98, f" {boundary:.3g}", transform=ax.get_xaxis_transform(), va="top", fontsize=6.5)
 
 
 def boundaries(result: Classification) -> NDArray[np.float64]:

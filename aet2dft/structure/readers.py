@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from aet2dft.atoms import check, example_species, known_symbol
+from aet2dft.atoms import check, examine, example_species, known_symbol
 from aet2dft.config import ReadSettings
 from aet2dft.errors import InputError, ParseError
 from aet2dft.matlab import mat_array, mat_variables
@@ -60,8 +60,42 @@ def read(path: str | Path, types: str | Path | None = None, settings: ReadSettin
         If the file cannot be read or the model is unsound (`aet2dft.atoms.check`).
     """
     atoms = load_atoms(Path(path), None if types is None else Path(types), settings)
-    check(atoms)
+    try:
+        check(atoms)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return atoms
+
+
+def settings_of_two(path: Path, other: Path, settings: ReadSettings) -> ReadSettings:
+    """What of the settings with which two files are read is for the first of them.
+
+    Parameters
+    ----------
+    path, other : Path
+        Files of atoms.
+    settings : ReadSettings
+        As the user gave them, once.
+
+    Returns
+    -------
+    ReadSettings
+        Without what only the other file needs: one that names its elements needs none, one in Å no voxel size.
+    """
+    if not settings.model_fields_set:
+        return settings
+    spared = _not_needed(path) - _not_needed(other)
+    return ReadSettings(**settings.model_dump(include=settings.model_fields_set - spared))
+
+
+def _not_needed(path: Path) -> set[str]:
+    """Settings that a file has no use for: it names its elements, and is a sound model as it is."""
+    if path.suffix.lower() == ".mat":
+        return set()
+    atoms = load_structures(path)[0]
+    if "type" in atoms.arrays:
+        return set()
+    return {"species", "variable"} if examine(atoms).fatal else {"species", "variable", "voxel_size"}
 
 
 def load_atoms(path: Path, types: Path | None = None, settings: ReadSettings = ReadSettings()) -> Atoms:
@@ -132,11 +166,12 @@ def _read_table(path: Path) -> tuple[Atoms, tuple[str, ...]]:
     axes = [
         [k for k, name in enumerate(names) if name in (axis, *(f"{word}{axis}" for word in _PLACE))] for axis in "xyz"
     ]
-    if not element or any(len(found) != 1 for found in axes):
-        said = (
-            f"of its columns {', '.join(table.names)} none or several are" if names else "its first line does not say"
-        )
-        raise InputError(f"{path}: {said} element, x, y, z of atoms; name the columns so in the first line")
+    wanted = {"element": element, **dict(zip("xyz", axes, strict=True))}
+    wrong = [name for name, found in wanted.items() if len(found) != 1]
+    if wrong:
+        listed = f"among its columns {', '.join(table.names)}" if names else "its first line names no columns:"
+        said = f"{listed} there is not just one {' and one '.join(wrong)}"
+        raise InputError(f"{path}: {said}; name the columns element, x, y, z in the first line")
     columns = [found[0] for found in axes]
     atoms = _named([row[element[0]] for row in table.rows], table.numbers(columns, path), table.lines)
     others = [name for k, name in enumerate(table.names) if k not in (*element, *columns)]
@@ -254,7 +289,8 @@ def _with_species(atoms: Atoms, notes: list[str], species: dict[str, str], path:
     types = atoms.arrays["type"]
     present = [str(t) for t in np.unique(types)]
     if not species:
-        notes.append(f"types {', '.join(present)} have no elements; give --species, e.g. {example_species(present)}")
+        have = f"types {', '.join(present)} have no elements" if present[1:] else f"type {present[0]} has no element"
+        notes.append(f"{have}; give --species, e.g. {example_species(present)}")
         return atoms, notes
     numbers = _species_numbers(species, present, path)
     atoms.set_atomic_numbers([numbers[str(t)] for t in types])

@@ -9,6 +9,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from aet2dft.errors import InputError
+
 if TYPE_CHECKING:
     from aet2dft.recon.tilt_series import TiltSeries
 
@@ -50,7 +52,14 @@ def uneven_tilts(
     -------
     ndarray, shape (n_images,)
         Degrees.
+
+    Raises
+    ------
+    InputError
+        For fewer than two images.
     """
+    if n_images < 2:
+        raise InputError(f"{n_images} images have no steps between them; take two at least")
     tilts = np.linspace(*tilt_range, n_images)
     step = tilts[1] - tilts[0]
     tilts[1:-1] += unevenness * step * np.random.default_rng(seed).uniform(-1.0, 1.0, n_images - 2)

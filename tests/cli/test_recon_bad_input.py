@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase.io import write
 from commands import done, files, refused
+from scipy.io import savemat
 
 from aet2dft import memory, store
 from aet2dft.recon.atoms.simulate import Noise, simulate
@@ -108,8 +109,30 @@ def test_a_pixel_size_in_another_unit_is_refused_with_the_right_one(size, meant,
     assert meant is None or meant in sentence
 
 
+def test_options_of_reading_are_for_the_array_that_is_verified_and_not_for_the_known_model(piece, tmp_path):
+    """Truth: the same atoms, in Å with elements and in voxels of 0.35 Å with types."""
+    write(tmp_path / "known.xyz", piece)
+    types = 1 + (piece.symbols == "Pt")
+    savemat(tmp_path / "voxels.mat", {"model": piece.positions.T / 0.35, "types": types[None]})
+    pair, options = (tmp_path / "voxels.mat", tmp_path / "known.xyz"), ("--species", "1=Fe,2=Pt", "--voxel-size", 0.35)
+    for one, other in (pair, pair[::-1]):
+        said = done("verify", one, "--truth", other, *options)
+        assert said["fraction_identified"] == 1
+        assert said["rmsd"] < 1e-5
+        assert all(text.startswith("voxels.mat: ") for text in said["warnings"])
+    sentence = refused("verify", pair[0], "--truth", pair[1], *options[:2])
+    assert "voxels.mat: coordinates are not in Å" in sentence
+
+
+def test_usage_errors_point_to_the_help_of_the_verb():
+    for words in (("reconstruct", "a.npy", "--algorithm", "foo"), ("trace", "a.npy", "--wrong")):
+        sentence = refused(*words, code=2)
+        assert f"(see `aet2dft {words[0]} --help`)" in sentence
+        assert "Value error" not in sentence
+
+
 def support(tmp_path, values):
-    np.save(tmp_path / "support.npy", values.astype(np.uint8))
+    np.save(tmp_path / "support.npy", values)
     return ("--support", tmp_path / "support.npy")
 
 
@@ -119,13 +142,14 @@ def support(tmp_path, values):
         (np.s_[:, 28:, :], "the object is elsewhere"),
         (np.s_[:0], "empty"),
         (None, "(36, 32, depth)"),
+        (np.s_[4, 5, 6], "NaN"),
     ],
-    ids=["beside the object", "empty", "of another shape"],
+    ids=["beside the object", "empty", "of another shape", "not finite"],
 )
 def test_a_support_without_the_object_is_refused(where, named, sound, series, tmp_path):
     region = np.zeros((36, 32, 36) if where is not None else (30, 32, 36))
     if where is not None:
-        region[where] = 1
+        region[where] = np.nan if named == "NaN" else 1
     words = series(sound, TILTS, *support(tmp_path, region))
     assert named in refused(*words)
     assert "run.h5" not in files(tmp_path)

@@ -86,8 +86,10 @@ def test_a_volume_in_a_file_is_that_in_memory_and_is_planned_once(folder, monkey
     one, two = (store.load(folder / name, "reconstruct", "volume", Volume) for name in ("plain.h5", "mapped.h5"))
     assert one.values.tobytes() == two.values.tobytes()
     assert not [path for path in folder.iterdir() if "mapped" in path.name and path.suffix != ".h5"]
+    (folder / "plain.h5.checkpoint").write_bytes(b"")
     said = done("reconstruct", *given, "-o", "plain.h5", "--resume")
     assert any("holds this result already" in text for text in said["warnings"])
+    assert any("plain.h5.checkpoint beside it" in text for text in said["warnings"])
     assert len(planned) == 2
 
 

@@ -90,6 +90,39 @@ def test_shifts_and_turns_that_refine_fitted_are_those_of_verify_and_of_a_table(
     assert_allclose(poses["r_factor"], fitted.r_factor_per_image)
 
 
+def test_images_are_reconstructed_again_from_where_refine_found_them(folder, tmp_path):
+    """Truth: images that were rolled by a pixel at most, a row or a column."""
+    random, project, again = np.random.default_rng(5), tmp_path / "run.h5", tmp_path / "again.h5"
+    away = random.integers(-1, 2, (len(TILTS), 2))
+    exact = np.load(folder / "images.npy")
+    rolled = [np.roll(image, shift, axis=(0, 1)) for image, shift in zip(exact, away, strict=True)]
+    np.save(tmp_path / "images.npy", rolled)
+    known = ("--angles", folder / "angles.txt", "--pixel-size", PIXEL, "--iterations", 30, "--no-halves")
+    first = done("reconstruct", tmp_path / "images.npy", *known, "-o", project)
+    done("trace", project)
+    done("classify", project, "--species", "Fe,Pt")
+    assert any(
+        "and the volume is of those before" in text for text in done("refine", project, "--fit-geometry")["warnings"]
+    )
+    words = ("--iterations", 30, "--no-halves")
+    planned = done("reconstruct", project, *words, "-o", again, "--dry-run")
+    second = done("reconstruct", project, *words, "-o", again)
+    for said in (planned, second):
+        assert any(text.startswith("images are taken where `refine` found them, 1") for text in said["warnings"])
+    assert second["r_factor"] < 0.7 * first["r_factor"]
+    center = store.load(again, "reconstruct", "series", TiltSeries).center - 24
+    object_moved = np.column_stack([np.cos(np.radians(TILTS)), np.sin(np.radians(TILTS))])
+    left = center - away
+    left[:, 0] -= object_moved @ np.linalg.lstsq(object_moved, left[:, 0], rcond=None)[0]
+    assert np.abs(left[:, 0]).max() < 0.3
+    assert np.abs(left[:, 1] - left[:, 1].mean()).max() < 0.3
+    # in its place, and once more: images that were put right stay so
+    assert "refine" in str(done("reconstruct", project, *words, "--overwrite")["warnings"])
+    third = done("reconstruct", project, *words, "--overwrite")
+    assert third["r_factor"] == pytest.approx(second["r_factor"], rel=0.01)
+    assert not any("where `refine` found them" in text for text in third["warnings"])
+
+
 def test_a_support_of_the_user_is_that_of_the_verification_too(folder, tmp_path):
     project, support = tmp_path / "run.h5", np.zeros((48, 48, 44), dtype=np.uint8)
     support[4:44, 4:44] = 1

@@ -5,42 +5,20 @@ Images are linear, as in the model that is fitted: channelling and focus are not
 
 import numpy as np
 import pytest
-from scipy.io import loadmat
+from measured_twin import PIXEL, measured_angles, noisy_images, particle
 
 from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings, TraceSettings
 from aet2dft.recon.atoms.classification import classify
 from aet2dft.recon.atoms.peaks import trace
 from aet2dft.recon.atoms.refinement import refine
-from aet2dft.recon.atoms.simulate import Noise, simulate
 from aet2dft.recon.images.calibration import moved
 from aet2dft.recon.metrics import match
 from aet2dft.recon.volumes.reconstruction import reconstruct
 
-PIXEL = 0.3725
-IRON = 0.25
-"""Brightness of Fe over that of Pt."""
-ALONG_IMAGES = np.array([[-0.0302, 0.0800, 0.9963], [0.9722, 0.2338, 0.0107], [-0.2321, 0.9690, -0.0848]])
-"""From the axes of the published model to those of its images: rows, tilt axis, beam (Materials Data Bank).
-
-With beam and tilt axis exchanged one image is brighter, so that 300 counts there leave 14 % fewer electrons: 13.0 pm.
-"""
-
-
-def particle(fept, radius=np.inf):
-    """The atoms within a radius of the center, turned so that the tilt axis is the one of the experiment."""
-    atoms = fept.copy()
-    atoms.positions -= atoms.positions.mean(axis=0)
-    atoms.positions = atoms.positions @ ALONG_IMAGES
-    atoms = atoms[np.linalg.norm(atoms.positions, axis=1) < radius]
-    atoms.positions -= atoms.positions.mean(axis=0)
-    return atoms
-
 
 def found_in_images(atoms, angles, size, counts, read_noise):
     """Atoms and record of the refinement, by the default settings of every step."""
-    contrast = np.where(atoms.symbols == "Pt", 1.0, IRON)
-    noise = Noise(counts=counts, read_noise=read_noise)
-    series = simulate(atoms, angles, shape=(size, size), pixel_size=PIXEL, intensity=contrast, noise=noise)
+    series = noisy_images(atoms, angles, size, counts, read_noise)
     volume, made = reconstruct(series, ReconstructSettings())
     series = moved(series, made.center_offset)
     candidates, _ = trace(volume, TraceSettings())
@@ -52,10 +30,6 @@ def inside(found, atoms):
     """Fraction of coordinates within one standard error of the truth."""
     scores = found.differences / atoms.arrays["position_sigma"][found.pairs[:, 0]]
     return (np.abs(scores) < 1).mean()
-
-
-def measured_angles(data_dir):
-    return loadmat(data_dir / "fept_2017" / "angles.mat")["currAngle"][:, 0]
 
 
 def test_a_ball_of_300_atoms_is_found_whole(fept):

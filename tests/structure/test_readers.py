@@ -20,7 +20,7 @@ from aet2dft.datasets import fept_2017
 from aet2dft.errors import InputError, ParseError
 from aet2dft.exporting import write_atoms, write_tables
 from aet2dft.matlab import mat_array, mat_variables
-from aet2dft.structure.readers import load_atoms, load_structures, read
+from aet2dft.structure.readers import load_atoms, load_structures, read, settings_of_two
 
 AET = ReadSettings(species={"1": "Fe", "2": "Pt"})
 
@@ -83,8 +83,10 @@ def test_a_table_that_is_exported_is_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("image,tilt\n0,5\n", "of its columns image, tilt none or several are element, x, y, z"),
-        ("1,0,0,0\n", "its first line does not say"),
+        ("image,tilt\n0,5\n", "among its columns image, tilt there is not just one element and one x and"),
+        ("x,y,z\n1,0,0\n", "among its columns x, y, z there is not just one element;"),
+        ("element,x,x,y,z\nFe,1,0,0,0\n", "there is not just one x; name the columns element, x, y, z"),
+        ("1,0,0,0\n", "its first line names no columns"),
         ("element,x,y,z\nFe,0,0,0\nPt,1,a,2\n", "line 3: 'Pt 1 a 2' are no numbers"),
         ("element,x,y,z\nFe,0,0,0\nQq,3,0,2\n", r"'Qq' \(line 3\) is not a chemical element"),
     ],
@@ -206,6 +208,45 @@ def test_voxels_become_angstrom(tmp_path):
         read(tmp_path / "m.mat", settings=AET)
     atoms = read(tmp_path / "m.mat", settings=ReadSettings(species=AET.species, voxel_size=0.35))
     assert np.allclose(atoms.positions, small().positions)
+
+
+def bare(path, factor=1.0):
+    """File of the particle with types, in voxels of `factor` Å."""
+    savemat(path, {"model": small().positions.T / factor, "types": types_of(small())})
+    return path
+
+
+BOTH = {"species", "voxel_size"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "of_first", "of_second"),
+    [
+        ("angstrom.xyz", "bare.mat", set(), BOTH),
+        ("angstrom.xyz", "types.xyz", set(), BOTH),
+        ("angstrom.xyz", "voxels.xyz", {"species"}, BOTH),
+        ("voxels.xyz", "bare.mat", {"voxel_size"}, BOTH),
+        ("types.xyz", "bare.mat", BOTH, BOTH),
+        ("angstrom.xyz", "angstrom.xyz", BOTH, BOTH),
+    ],
+)
+def test_settings_of_two_files_go_to_the_one_that_needs_them(first, second, of_first, of_second, tmp_path):
+    """By hand: a file that names its elements needs none, and one that does and is in Å no voxel size."""
+    write_xyz(tmp_path / "angstrom.xyz")
+    voxels = small()
+    voxels.positions /= 0.35
+    ase.io.write(tmp_path / "voxels.xyz", voxels)
+    rows = [f"{t} {x} {y} {z}" for t, (x, y, z) in zip(types_of(voxels)[0], voxels.positions, strict=True)]
+    (tmp_path / "types.xyz").write_text("\n".join([str(len(rows)), "", *rows]))
+    bare(tmp_path / "bare.mat", 0.35)
+    given = ReadSettings(species=AET.species, voxel_size=0.35)
+    for one, other, own in ((first, second, of_first), (second, first, of_second)):
+        assert settings_of_two(tmp_path / one, tmp_path / other, given).model_fields_set == own
+
+
+def test_a_sentence_on_an_unsound_model_names_its_file(tmp_path):
+    with pytest.raises(InputError, match=r"m\.mat: coordinates are not in Å"):
+        read(bare(tmp_path / "m.mat", 0.35), settings=AET)
 
 
 def test_variables_are_listed_without_being_read(tmp_path):

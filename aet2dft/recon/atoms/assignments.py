@@ -154,10 +154,9 @@ def choice(information: Mapping[str, float], assigned: Assignment, species: tupl
         return f"The {lowest} make {n} classes: some of them are parts of one hill."
     if species:
         wanted = ", ".join(("non-atoms",) * assigned.has_non_atoms + species)
-        return (
-            f"{n} classes were taken ({wanted}): species lie apart, non-atoms below them, and elements differ in "
-            f"brightness by about the power of {EXPONENT} of their atomic numbers."
-        )
+        differ = f", and elements differ in brightness by about the power of {EXPONENT} of their atomic numbers"
+        apart = "species lie apart, non-atoms below them" if len(species) > 1 else "non-atoms lie below the atoms"
+        return f"{n} classes were taken ({wanted}): {apart}{differ if len(species) > 1 else ''}."
     return f"{n} classes were taken: the evidence for more is weak, or they are parts of one hill."
 
 

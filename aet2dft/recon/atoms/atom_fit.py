@@ -1,7 +1,4 @@
-"""Least squares between a tilt series and the images of Gaussian atoms: steps, noise, standard errors; in pixels.
-
-Which atoms there are is decided in ``refinement``.
-"""
+"""Least squares between a tilt series and the images of Gaussian atoms: steps, noise, standard errors; in pixels."""
 
 from __future__ import annotations
 
@@ -27,6 +24,8 @@ NOISE_FLOOR = 0.03
 """No pixel has less variance than one with this fraction of the brightest signal: empty ones would dominate."""
 WIDEST_CHANGE = 1.15
 """Largest factor by which a width changes in one step."""
+_WIDEST_KIND = 1.6
+"""Largest factor between widths of kinds: few faint atoms would grow wide to show what many missing ones leave."""
 _SHARPENING = 1.5
 """How much noise sharpens an atom that is fitted to it: rise of the logarithm of the likelihood per narrower width."""
 _LEVELS = 32
@@ -231,18 +230,19 @@ def fitted_widths(problem: Problem, atoms: GaussianAtoms, model: Images) -> Gaus
     position and height. Where an atom was fitted, that falls as one over the width along each of three axes, and in
     height, at constant height over width, not at all, so that every atom adds 3/2 to the slope in log width.
     """
-    slopes: list[Images] = []
     known = atoms.typical
-    for kind in range(len(atoms.widths)):
-        slopes += growth(problem.geometry, atoms.of_atoms(known & (atoms.kinds == kind)))
+    by_kind = [known & (atoms.kinds == kind) for kind in range(len(atoms.widths))]
+    slopes = [slope for kind in by_kind for slope in growth(problem.geometry, atoms.of_atoms(kind))]
     weighted, others = (problem.weights * slope for slope in slopes), [*slopes, problem.target - model]
     sums = np.array([[(a * b).sum(dtype=np.float64) for b in others] for a in weighted])
     matrix, right = sums[:, :-1], sums[:, -1]
     right[::2] += _SHARPENING * np.bincount(atoms.kinds[known], minlength=len(atoms.widths))
     matrix += np.diag(1e-6 * np.diagonal(matrix) + np.finfo(float).tiny)
     factors = np.clip(1.0 + np.linalg.solve(matrix, right), 1.0 / WIDEST_CHANGE, WIDEST_CHANGE)
-    brighter = np.where(known, factors[1::2][atoms.kinds], 1.0)
-    return replace(atoms, widths=atoms.widths * factors[::2], heights=atoms.heights * brighter)
+    widths = atoms.widths * factors[::2]
+    best_seen = widths[np.bincount(atoms.kinds, atoms.heights**2, minlength=len(widths)).argmax()]
+    widths = np.clip(widths, best_seen / _WIDEST_KIND, best_seen * _WIDEST_KIND)
+    return replace(atoms, widths=widths, heights=atoms.heights * np.where(known, factors[1::2][atoms.kinds], 1.0))
 
 
 def alone(problem: Problem, atoms: GaussianAtoms, residual: Images) -> tuple[Floats, Floats, NDArray[np.intp]]:

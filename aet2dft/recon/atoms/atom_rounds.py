@@ -38,6 +38,8 @@ _NO_SPECIES = 0.1
 """A population of heights below this fraction of the highest is no species."""
 DOUBTFUL = -5.0
 """Logarithm of the odds from which on an atom is tried for another round: a residual shows less of it than a fit."""
+_LIKELIEST = 0.05
+"""Where none is, so many per atom of the model are tried: to a model that lacks many atoms all look unlikely."""
 _NO_GAIN = 1e-3
 """Relative fall of the R factor of held-out images that is none: what comes after it fits noise."""
 _SETTLED = 0.02
@@ -241,10 +243,10 @@ def pruned(model: Model, state: State, *, min_distance: float, last: bool) -> tu
 
 
 def apart(model: Model, state: State, *, min_distance: float) -> tuple[Model, Changes]:
-    """Without the low atoms that are nearer to a higher one than two of the particle are, whatever their odds.
+    """Without the low atoms that are nearer to a higher one than two of the particle are, and those that faded away.
 
-    What a model of Gaussians lacks, or one atom taken for two, looks in the images like an atom in between; an atom as
-    high as those of its kind is none of that.
+    What a model of Gaussians lacks, or one atom taken for two, looks in the images like an atom in between, whatever
+    its odds; an atom as high as those of its kind is none of that.
 
     Parameters
     ----------
@@ -258,8 +260,8 @@ def apart(model: Model, state: State, *, min_distance: float) -> tuple[Model, Ch
     places = information(state.problem, model.atoms, state.residual)
     covariances = np.asarray(np.linalg.inv(places)[:, :3, :3], dtype=np.float64)
     false = state.contacts.false(model.atoms, covariances) & ~model.atoms.typical
-    near = _crowded(model, min_distance) | false
-    return _without(model, state, np.zeros_like(near), near, _odds(model, state, min_distance))
+    odds = log_odds(state.problem, model.atoms, state.residual, costs=np.zeros(len(false)), min_distance=min_distance)
+    return _without(model, state, odds < DOUBTFUL, _crowded(model, min_distance) | false, odds)
 
 
 def completed(
@@ -307,15 +309,15 @@ def completed(
     source = np.concatenate([model.source, np.full(len(points), -1)])
     new = np.arange(len(source)) >= len(model.source)
     tried = new & (odds >= DOUBTFUL)
+    if not tried.any():
+        likeliest = np.sort(odds[new])[-int(np.ceil(_LIKELIEST * len(model.source))) :]
+        tried = new & np.isfinite(odds) & (odds >= likeliest.min(initial=0.0))
     added = _changes("added", state, both.of_atoms(tried), odds[tried], residual)
     return Model(atoms=both, source=source).of(tried | ~new).in_order(), added
 
 
 def height_of_faintest(atoms: GaussianAtoms, *, species_known: bool) -> float:
-    """Height of the faintest species: the lowest median of a kind; where none is known, the lowest population.
-
-    A population below a tenth of the highest one is no species.
-    """
+    """Height of the faintest species: the lowest median of a kind, else the lowest population above a tenth."""
     if species_known:
         return float(min(np.median(atoms.heights[atoms.kinds == kind]) for kind in np.unique(atoms.kinds)))
     means = best_mixture(atoms.heights, MOST_POPULATIONS)[0].means

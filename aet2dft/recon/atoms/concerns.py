@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from aet2dft.atoms import names_of
 from aet2dft.config import ReconstructSettings
 from aet2dft.recon.algorithms.catalog import choose
+from aet2dft.recon.atoms.image_poses import SHIFTED, TURNED
 from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
@@ -113,6 +114,16 @@ def found_elsewhere(relocated: NDArray[np.intp], shifts: Floats, rotations: Floa
     one = relocated.size == 1
     said = "1 image stood out and was" if one else f"{relocated.size} images stood out and were"
     return (f"{said} found elsewhere: {listed}; {'is it' if one else 'are they'} in order?",)
+
+
+def volume_of_before(shift: float, turn: float) -> Sentences:
+    """That the volume is of images that were moved since, by so many pixels and degrees, rms."""
+    if shift < SHIFTED and turn < TURNED:
+        return ()
+    return (
+        f"images moved by {shift:.1f} pixels and {turn:.1f} degrees (rms), and the volume is of those before: "
+        "`reconstruct` of this project, with another -o, makes one of images in their places, for the same steps again",
+    )
 
 
 def not_confirmed(before: float, after: float) -> Sentences:

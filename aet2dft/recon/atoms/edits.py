@@ -51,6 +51,14 @@ class Edit:
     """Å: where an atom is added or moved to."""
     species: str | None = None
     """Element of an added or relabeled atom."""
+    file: Path | None = None
+    """File of the line; None where a program made the correction."""
+
+    def problem(self, text: str) -> InputError:
+        """Error that names the line, and its file where it is known."""
+        if self.file is None:
+            return InputError(f"line {self.line}: {text}")
+        return ParseError(self.file, text, line=self.line)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,18 +102,21 @@ def read_edits(path: Path) -> tuple[Edit, ...]:
     wrong = [name for name in names if name not in COLUMNS or names.count(name) > 1]
     if wrong or "action" not in names:
         listed = ", ".join(COLUMNS)
-        raise ParseError(path, f"the columns must be among {listed}, each once and action among them", line=first)
+        what = "there twice" if wrong and wrong[0] in COLUMNS else "none of them"
+        said = f"{wrong[0][:60]!r} is {what}" if wrong else "action is not there"
+        mend = "; put commas between them" if wrong and any(mark in wrong[0] for mark in ";\t") else ""
+        raise ParseError(path, f"the columns must be among {listed}, each once: {said}{mend}", line=first)
     return tuple(_edit(path, number, names, _cells(path, number, line)) for number, line in rest)
 
 
-def edit(atoms: Atoms, edits: Sequence[Edit] | Path, *, min_distance: float = 2.0) -> tuple[Atoms, EditLog]:
+def edit(atoms: Atoms, edits: Sequence[Edit] | Path | str, *, min_distance: float = 2.0) -> tuple[Atoms, EditLog]:
     """Apply corrections to a model, one after the other.
 
     Parameters
     ----------
     atoms : Atoms
         The model; it stays as it is. Without ``site_id`` its atoms are numbered from 1, as `order` does.
-    edits : sequence of Edit or Path
+    edits : sequence of Edit, Path or str
         Corrections, or the file that `read_edits` reads; a later one sees what earlier ones did.
     min_distance : float
         Å: added and moved atoms that end nearer than this to another are said.
@@ -122,12 +133,16 @@ def edit(atoms: Atoms, edits: Sequence[Edit] | Path, *, min_distance: float = 2.
     ------
     InputError
         If a line means an atom that is not there, adds one that is, gives no species where the others have one, or
-        puts an atom nearer than 0.5 Å to another. Nothing is applied then.
+        puts an atom nearer than 0.5 Å to another, or if no atom is left. Nothing is applied then.
     """
-    listed = read_edits(edits) if isinstance(edits, Path) else edits
+    listed = read_edits(Path(edits)) if isinstance(edits, (Path, str)) else edits
     draft = _Draft(numbered(atoms))
     changes = tuple(draft.apply(item) for item in listed)
-    touched = {change["site_id"]: change["line"] for change in changes if change["action"] in ("add", "move")}
+    if listed and not draft.places:
+        raise listed[-1].problem(f"no atom is left after these {len(listed)} corrections; keep one at least")
+    touched = {
+        change["site_id"]: item for change, item in zip(changes, listed, strict=True) if item.action in ("add", "move")
+    }
     warnings = (*_odd_places(draft, touched, min_distance), *_new_elements(atoms, listed))
     counts = Counter(item.action for item in listed)
     return draft.atoms(), EditLog(
@@ -177,20 +192,16 @@ class _Draft:
         """Number of the atom that a correction is about."""
         if item.action == "add":
             if self._named and item.species is None:
-                raise InputError(f"line {item.line}: an added atom needs a species, since the others have one")
+                raise item.problem("an added atom needs a species, since the others have one")
             if item.site_id in self.places:
-                raise InputError(
-                    f"line {item.line}: there is an atom with site_id {item.site_id} already; leave it out"
-                )
+                raise item.problem(f"there is an atom with site_id {item.site_id} already; leave it out")
             site = self._next if item.site_id is None else item.site_id
             if site > _LAST:
-                raise InputError(f"line {item.line}: an added atom cannot be number {site}, which is above {_LAST}")
+                raise item.problem(f"an added atom cannot be number {site}, which is above {_LAST}")
             self._next = max(self._next, site + 1)
             return site
         if item.site_id is None or item.site_id not in self.places:
-            raise InputError(
-                f"line {item.line}: no atom has site_id {item.site_id} (any more); see `aet2dft export --what tables`"
-            )
+            raise item.problem(f"no atom has site_id {item.site_id} (any more); see `aet2dft export --what tables`")
         return item.site_id
 
     def _state(self, site: int) -> dict[str, Any] | None:
@@ -232,8 +243,8 @@ def _fill(atoms: Atoms, name: str, unknown: NDArray[np.bool_]) -> None:
         values[own & unknown] = np.median(values[known], axis=0)
 
 
-def _odd_places(draft: _Draft, touched: dict[int, int], min_distance: float) -> tuple[str, ...]:
-    """Refuse added and moved atoms, by site and line, at the place of another; say those near one, or far from all."""
+def _odd_places(draft: _Draft, touched: dict[int, Edit], min_distance: float) -> tuple[str, ...]:
+    """Refuse atoms that corrections, by site, put at the place of another; say those near one, or far from all."""
     from scipy.spatial import cKDTree
 
     sites = [site for site in touched if site in draft.places]
@@ -242,11 +253,10 @@ def _odd_places(draft: _Draft, touched: dict[int, int], min_distance: float) -> 
     distance = cKDTree(list(draft.places.values())).query([draft.places[site] for site in sites], k=2)[0][:, 1]
     nearest = int(distance.argmin())
     if distance[nearest] < MIN_SEPARATION:
-        raise InputError(
-            f"line {touched[sites[nearest]]}: this atom is {distance[nearest]:.2f} Å from another; "
-            f"two atoms cannot be at one place, remove one of them"
+        raise touched[sites[nearest]].problem(
+            f"this atom is {distance[nearest]:.2f} Å from another; two atoms cannot be at one place, remove one of them"
         )
-    lines = np.array([touched[site] for site in sites])
+    lines = np.array([touched[site].line for site in sites])
     said = {
         f"nearer than {min_distance:g} Å to another": lines[distance < min_distance],
         f"farther than {_ALONE * min_distance:g} Å from all others": lines[distance > _ALONE * min_distance],
@@ -298,7 +308,7 @@ def _edit(path: Path, number: int, names: Sequence[str], cells: Sequence[str]) -
     species = given.get("species")
     if species is not None and not known_symbol(species):
         raise ParseError(path, f"{species!r} is no chemical element", line=number)
-    return Edit(line=number, action=action, site_id=site, position=_triple(place), species=species)
+    return Edit(line=number, action=action, site_id=site, position=_triple(place), species=species, file=path)
 
 
 def _number(path: Path, line: int, given: dict[str, str], name: str, kind: type[N]) -> N:

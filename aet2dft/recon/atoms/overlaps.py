@@ -106,6 +106,8 @@ def separated(
     missing wedge makes all atoms long in one direction. A plain maximum, in contrast, leans toward its neighbors, and a
     weak one on the slope of a strong one has none.
     """
+    # of two peaks in place of one at a face of the box the lower may begin outside
+    starts = np.clip(starts, 0.0, np.array(volume.shape) - 1.0)
     centers = starts.copy()
     measured = kernels.convolved_derivatives(volume, centers, width)
     heights, curvatures, tail = _taken_apart(measured, np.zeros((3, 3)), shape)

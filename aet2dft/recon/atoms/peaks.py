@@ -95,7 +95,7 @@ class Trace:
     min_distance: float
     """Å: two candidates are never nearer."""
     n_closer: int
-    """Maxima that 0.8 of the minimum distance would have kept as well, each fitted by itself."""
+    """Maxima that 0.8 of the minimum distance would have kept as well, counted before all are fitted together."""
     median_neighbor_distance: float | None
     """Å; None below two atoms."""
     warnings: tuple[str, ...]

@@ -35,7 +35,7 @@ from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
-from aet2dft.recon.atoms.image_poses import difference, out_of_place
+from aet2dft.recon.atoms.image_poses import difference, out_of_place, rms
 from aet2dft.recon.atoms.model_error import misfit
 from aet2dft.recon.atoms.presence import check_kept, check_shown
 from aet2dft.recon.atoms.residuals import BackProjector
@@ -192,17 +192,11 @@ def refine(
         if progress is not None:
             progress(state)
 
+    nearest, known = min_distance / series.pixel_size, bool(species.all())
     model, data, changes, r_free = _in_rounds(
-        data,
-        start,
-        settings,
-        min_distance=min_distance / series.pixel_size,
-        species_known=bool(species.all()),
-        seen=seen,
+        data, start, settings, min_distance=nearest, species_known=known, seen=seen
     )
-    model, last, dropped = _ended(
-        data.all_fitted(), model, settings, min_distance=min_distance / series.pixel_size, seen=seen
-    )
+    model, last, dropped = _ended(data.all_fitted(), model, settings, min_distance=nearest, seen=seen)
     changes = Changes.joined([changes, dropped])
     result, moved = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     came = np.sort(model.source[model.source >= 0])
@@ -330,7 +324,7 @@ def _in_rounds(
 def _ended(
     data: Data, model: Model, settings: RefineSettings, *, min_distance: float, seen: Callable[[State], None]
 ) -> tuple[Model, State, Changes]:
-    """The fit to all images; atoms that end nearer to others than atoms are go, and the rest is fitted again."""
+    """The fit to all images; atoms that fade, or end nearer to others than atoms are, go; the rest is fitted again."""
     changes: list[Changes] = []
     for repeat in range(_ENDS):
         steps = gauss_newton(data, model.atoms, settings.rounds + 1, _contacts(model.atoms, settings))
@@ -394,7 +388,8 @@ def _poses(state: State, series: TiltSeries, shifts: Floats, rotations: Floats) 
     """That images are not where the angles say: where places were fitted, those that had to be looked for."""
     data = state.data
     if data.fit_geometry:
-        return concerns.found_elsewhere(data.relocated, shifts, rotations)
+        moved = rms(shifts), float(np.degrees(rms(rotations)))
+        return concerns.found_elsewhere(data.relocated, shifts, rotations) + concerns.volume_of_before(*moved)
     if concerns.beyond_images(series):  # matter that the atoms are not would pull at the places too
         return ()
     return out_of_place(data.geometry, data.measured, state.values, state.problem, state.calibration)

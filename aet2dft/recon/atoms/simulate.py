@@ -5,6 +5,7 @@ Multiple scattering and the focus of the beam are not in it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,12 @@ class Noise:
     """Standard deviation, in electrons, that every pixel gets besides."""
     background: float = 0.0
     """Expected electrons in every pixel without atoms."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for what no detector counts."""
+        given = (self.counts, self.read_noise, self.background)
+        if not (0 < self.counts < math.inf and all(0 <= value < math.inf for value in given)):
+            raise InputError(f"Noise of {given}: counts are above zero, read_noise and background not below; mend them")
 
 
 def simulate_images(

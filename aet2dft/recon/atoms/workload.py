@@ -19,6 +19,8 @@ _BASE = 20e6
 """Bytes of tables and buffers, whatever the size."""
 _STEP, _ROUND, _END, _PROBE = 30, 40, 75, 45
 """Times of one projection that a Gauss-Newton step, a search for missing atoms, the end, and one fit of noise take."""
+_USUAL_ROUNDS = 3
+"""Searches for missing atoms until, as a rule, none is found."""
 _TYPICAL = 0.5
 """Å: width of an atom; the projections take longer the wider it is."""
 
@@ -38,7 +40,7 @@ def require(series: TiltSeries) -> None:
 
 
 def predicted_seconds(atoms: Atoms, series: TiltSeries, settings: RefineSettings) -> float:
-    """Wall-clock time of a refinement that takes all the steps it may; it ends earlier where nothing more is gained.
+    """Wall-clock time of a refinement of a few rounds with all the steps they may take; few particles need more.
 
     Parameters
     ----------
@@ -60,5 +62,6 @@ def predicted_seconds(atoms: Atoms, series: TiltSeries, settings: RefineSettings
         begun = time.perf_counter()
         images(ImageGeometry.of(series), gaussians)
         seconds.append(time.perf_counter() - begun)
-    steps = settings.iterations * (settings.rounds + 2)
-    return min(seconds) * (_STEP * steps + _ROUND * settings.rounds + _END + _PROBE * probes(len(atoms)))
+    rounds = min(settings.rounds, _USUAL_ROUNDS)
+    steps = settings.iterations * (rounds + 2)
+    return min(seconds) * (_STEP * steps + _ROUND * rounds + _END + _PROBE * probes(len(atoms)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aet2dft.errors import InputError
+from aet2dft.errors import InputError, ParseError
 from aet2dft.recon.images.array_files import KINDS, stored_arrays
 from aet2dft.recon.images.row_order import one_way, rows_by_numbers
 from aet2dft.text_tables import MARKS, TextTable, column_names, counts, read_table
@@ -42,6 +42,8 @@ _WIDE = 15.0
 """Degrees: a column of three that varies more is a tilt. Corrections of its axis vary by 9 in published series."""
 _UNEVEN = 0.1
 """Part of a step by which rounding makes even steps of a dose differ."""
+_MOST = 0.5
+"""Part of the rows beyond a full turn in radians from which on their unit is another one."""
 Notes = tuple[str, ...]
 
 
@@ -78,7 +80,10 @@ def read_angles(
         values, notes = _read_array(path, variable)
         lines, named = (), False
     angles, more = _one_row_per_image(values, path, rows_are_images=named)
-    angles = np.degrees(angles) if unit == "radians" else angles
+    if unit == "radians":
+        if (np.abs(angles).reshape(len(angles), -1).max(axis=1) > 2.0 * np.pi).mean() > _MOST:
+            raise InputError(f"{path}: most of its angles are beyond a full turn in radians; leave out --angle-unit")
+        angles = np.degrees(angles)
     check_angles(angles, path, lines, assume_degrees=unit is not None)
     return angles, notes + more
 
@@ -88,6 +93,7 @@ def _read_text(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...], bool, 
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the angles as text, .csv, .mat or .npy")
     table = read_table(path, _LONGEST)
+    _refuse_degree_signs(table, path)
     table = table if table.names else _named_above(table)
     if table.names:
         columns = _named_columns(table, path)
@@ -103,6 +109,13 @@ def _read_text(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...], bool, 
         said = f"first column of {path.name} taken for the numbers of the images, the second for their angles"
         return values[:, 1:], table.lines, True, (*table.notes, said)
     return values, table.lines, False, table.notes
+
+
+def _refuse_degree_signs(table: TextTable, path: Path) -> None:
+    for row, line in zip(table.rows, table.lines, strict=True):
+        signed = [word for word in row if word.endswith("°")]
+        if signed:
+            raise ParseError(path, f"{signed[0]!r} has a degree sign; write the numbers alone", line=line)
 
 
 def _named_above(table: TextTable) -> TextTable:
@@ -172,7 +185,8 @@ def _said_of(table: TextTable, chosen: list[int], by: int | None, path: Path) ->
     said = ", ".join(names[k] for k in chosen)
     if len(names) == 1:
         known = _plain(said) in _TILT and "rad" not in said.lower()
-        return () if known else (f"angles: {said} of {path.name}; only --angle-unit makes them radians",)
+        taken = f"column {said} of {path.name} taken for the tilt, in degrees unless --angle-unit says radians"
+        return () if known else (taken,)
     ordered = () if by is None else (f"rows of {path.name} put in the order of its column {names[by]}",)
     others = ", ".join(name for k, name in enumerate(names) if k not in (*chosen, by))
     return (*ordered, f"angles: {said} of {path.name}; {others} not read") if others else ordered

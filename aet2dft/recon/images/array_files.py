@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from aet2dft import hdf5
 from aet2dft.array_headers import npz_headers, tiff_pages, unreadable
 from aet2dft.errors import Aet2dftError, InputError
-from aet2dft.matlab import mat_array, mat_variables
+from aet2dft.matlab import mat_array, mat_objects, mat_variables
 from aet2dft.mrc import SUFFIXES, mrc_array, mrc_header
 
 T = TypeVar("T")
@@ -100,10 +100,11 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
 
 
 def _mat(path: Path) -> dict[str, StoredArray]:
-    return {
-        name: StoredArray(shape=shape, load=partial(mat_array, path, name))
-        for name, shape in mat_variables(path).items()
-    }
+    shapes = mat_variables(path)
+    objects = [] if shapes else mat_objects(path)
+    if objects:
+        raise InputError(f"{path}: holds no arrays, and {objects[0]} is a MATLAB object; save its arrays as plain ones")
+    return {name: StoredArray(shape=shape, load=partial(mat_array, path, name)) for name, shape in shapes.items()}
 
 
 def _npy(path: Path) -> dict[str, StoredArray]:

@@ -182,13 +182,17 @@ def read_support(path: str | Path, image_shape: tuple[int, int]) -> NDArray[np.b
     Raises
     ------
     InputError
-        If the file cannot be read, or holds no array over images of this shape, or one without a voxel in it.
+        If the file cannot be read, or holds no array over images of this shape, one that is not finite, or one
+        without a voxel in it.
     """
     name, array, _ = _one_volume(Path(path), None)
     if array.shape[:2] != image_shape:
         wanted = f"({image_shape[0]}, {image_shape[1]}, depth)"
         raise InputError(f"{path}: the support has shape {array.shape}, the images want {wanted}; give one like that")
-    inside = np.asarray(array.load()) > 0
+    values = np.asarray(array.load())
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: the support {name} holds NaN or infinities; write 1 for inside and 0 for outside")
+    inside = values > 0
     if not inside.any():
         raise InputError(f"{path}: the support {name} is empty; mark the voxels that may hold atoms with 1")
     return inside

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from aet2dft.errors import InputError
 from aet2dft.recon.metrics import Match, match
 
 Floats = NDArray[np.float64]
@@ -53,12 +54,20 @@ def match_any_frame(model: Atoms, reference: Atoms, *, radius: float) -> tuple[M
     notes : tuple of str
         A frame that is not that of the model is said: a mirror image is a warning, not a detail.
 
+    Raises
+    ------
+    InputError
+        If one of the two holds no atoms.
+
     Notes
     -----
     The images alone do not say how their tilt axis and the beam lie in the object: where angles were fitted, the
     whole model may have turned with them. A small turn that explains much of the distances is taken out and said.
     A model that holds a part of the reference is judged by what it can identify of it.
     """
+    for name, atoms in {"model": model, "known model": reference}.items():
+        if not len(atoms):
+            raise InputError(f"the {name} holds no atoms, so that there is nothing to compare; give one with atoms")
     given = _from_any_origin(model, reference, np.eye(3), radius)
     n = max(min(len(model), len(reference)), _LEAST * len(reference))
     if given.n_right >= _SAME_FRAME * n:

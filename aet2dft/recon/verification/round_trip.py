@@ -122,7 +122,7 @@ def verify(
     atoms : Atoms
         The model.
     settings : VerifySettings
-        How images are simulated, and with which dose; radius of a match.
+        How images are simulated, and with which dose; radius of a match. Its `truth` is a file that the caller reads.
     truth : Atoms, optional
         Known model. Without it, images of `atoms` are simulated in the geometry of `series`.
     series : TiltSeries, optional
@@ -183,7 +183,7 @@ def verify(
             pairs, orientation, notes = match_turned(found, atoms, pairs)
             warnings += notes
     else:
-        raise InputError("verify needs a known model (--truth) or the images of the model; give one of them")
+        raise InputError("verify needs a known model (--truth, or truth=Atoms) or the images of the model; give one")
     fits = np.zeros(0) if series is None or exact is None else _r_factors(exact, series)
     return found, Verification(
         method=settings.method if truth is None else "truth",
@@ -312,13 +312,15 @@ def run_chain(series: TiltSeries, chain: Chain, *, support: NDArray[np.bool_] | 
 def model_images(atoms: Atoms, series: TiltSeries) -> NDArray[np.float32]:
     """Images (n, nx, ny) of a model in the geometry of a series: fitted intensities and widths where it has them."""
     intensity, width = atoms.arrays.get("intensity"), atoms.arrays.get("peak_width")
+    if intensity is not None:
+        intensity = np.maximum(intensity, 0.0)  # a height that is fitted may be a little below nothing
     return simulate_images(
         atoms,
         series.rotations,
         shape=(series.projections.shape[1], series.projections.shape[2]),
         pixel_size=series.pixel_size,
         center=series.center,
-        intensity=intensity if intensity is not None and (intensity > 0).all() else None,
+        intensity=intensity if intensity is not None and intensity.any() else None,
         width=width if width is not None and (width > 0).all() else WIDTH,
     )
 

@@ -228,9 +228,10 @@ def _doubts(planned: Plan, problem: Problem, r_factor: float) -> tuple[str, ...]
     noise = float(noise_r_factor(problem.series.projections).mean())
     if unexplained(r_factor, noise) < _DOUBTFUL:
         return ()
+    inside = "" if planned.support is None else " inside the support; see whether it cuts the object, else"
     return (
-        f"R factor {format_r(r_factor)}, of which noise explains {format_r(noise)}: the images do not fit one object; "
-        "look at their alignment and angles, or see whether `refine --fit-geometry` mends them",
+        f"R factor {format_r(r_factor)}, of which noise explains {format_r(noise)}: the images do not fit one object"
+        f"{inside or ';'} look at their alignment and angles, or see whether `refine --fit-geometry` mends them",
     )
 
 

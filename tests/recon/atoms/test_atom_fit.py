@@ -193,6 +193,18 @@ def test_false_atoms_do_not_make_their_kind_wide():
     np.testing.assert_allclose(atoms.widths, truth.widths, rtol=0.05)
 
 
+def test_few_faint_atoms_do_not_grow_wide_to_show_what_many_missing_ones_leave():
+    """Truth: 25 atoms of 1.4 pixels and two clouds of 4 pixels, as missing atoms leave, taken for a faint kind."""
+    truth = replace(lattice(), kinds=np.r_[0, 0, np.ones(25, dtype=np.intp)], widths=np.array([4.0, 1.4]))
+    truth = replace(truth, heights=np.where(truth.kinds == 0, 20.0, truth.heights))
+    measured = images(GEOMETRY, truth)
+    atoms = replace(truth, widths=np.array([2.2, 1.4]))
+    for _ in range(4):
+        model = images(GEOMETRY, atoms)
+        atoms = atom_fit.fitted_widths(problem_of(measured, model), atoms, model)
+    assert atoms.widths[0] / atoms.widths[1] == pytest.approx(1.6)
+
+
 def test_an_atom_alone_has_the_height_and_the_gain_of_least_squares():
     """Truth: the height that was simulated; the gain is the fall of the cost itself."""
     one = lattice().of_atoms(np.array([13]))

@@ -143,6 +143,22 @@ def test_an_atom_as_high_as_its_kind_stays_however_near_to_others(series):
         assert len(left.source) == expected
 
 
+def test_an_atom_that_faded_in_the_last_fit_goes(series):
+    """Truth: the crystal; far from it an atom that is not there, whose height is within its error of none."""
+    model, state = settled_at(series, crystal())
+    ghost = replace(
+        model.atoms,
+        positions=np.vstack([model.atoms.positions, model.atoms.positions.min(axis=0) - 6.0]),
+        heights=np.append(model.atoms.heights, 1.0),
+        kinds=np.append(model.atoms.kinds, 0),
+    )
+    for height in (1.0, -1.0):
+        both = replace(ghost, heights=np.append(model.atoms.heights, height))
+        left, dropped = apart(Model(atoms=both, source=np.append(model.source, 64)), state, min_distance=NEAREST)
+        assert sorted(left.source) == list(range(64))
+        assert list(dropped.reasons) == ["odds"]
+
+
 def test_contacts_with_higher_atoms_count_against_an_atom(series):
     """Truth: an atom that is there, put among contacts that are wider than its bonds."""
     model, state = settled_at(series, crystal())

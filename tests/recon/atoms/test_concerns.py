@@ -3,7 +3,15 @@
 import numpy as np
 from ase import Atoms
 
-from aet2dft.recon.atoms.concerns import bad_images, found_elsewhere, near_pairs, not_confirmed, replaced, spread
+from aet2dft.recon.atoms.concerns import (
+    bad_images,
+    found_elsewhere,
+    near_pairs,
+    not_confirmed,
+    replaced,
+    spread,
+    volume_of_before,
+)
 
 
 def test_pairs_that_are_too_near_are_named_by_site_id_or_counted_from_0_the_nearest_first():
@@ -55,6 +63,12 @@ def test_images_that_were_found_elsewhere_are_told_with_how_far():
     (said,) = found_elsewhere(np.array([2]), shifts, rotations)
     assert "2 by 5.0 pixels and 2.5 degrees" in said
     assert found_elsewhere(np.zeros(0, dtype=np.intp), shifts, rotations) == ()
+
+
+def test_a_volume_of_images_that_were_moved_since_is_told():
+    assert volume_of_before(0.5, 0.0)[0].startswith("images moved by 0.5 pixels and 0.0 degrees (rms)")
+    assert volume_of_before(0.1, 0.6)[0].startswith("images moved by 0.1 pixels and 0.6 degrees (rms)")
+    assert volume_of_before(0.1, 0.4) == ()
 
 
 def test_a_rise_of_the_r_factor_of_held_out_images_is_said_beyond_what_the_volume_knew_of_them():

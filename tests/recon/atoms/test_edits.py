@@ -124,8 +124,10 @@ def test_no_corrections_leave_the_model_and_its_bytes():
         ("action,x,y,z,species\nadd,1,nan,3,Fe\n", 2, "not finite"),
         ("action,x,y,z,species\nadd,1,2,3,Qq\n", 2, "no chemical element"),
         ("action,site_id\nremove,1\nremove,2,3\n", 3, "3 cells under 2 columns"),
-        ("action,number\nremove,1\n", 1, "the columns must be among"),
-        ("site_id,x,y,z\n1,2,3,4\n", 1, "the columns must be among"),
+        ("action,number\nremove,1\n", 1, "'number' is none"),
+        ("action,x,x\nadd,1,1\n", 1, "'x' is there twice"),
+        ("action;site_id\nremove;1\n", 1, "'action;site_id' is none.*put commas"),
+        ("site_id,x,y,z\n1,2,3,4\n", 1, "action is not there"),
         (f"action,site_id\nremove,{'1' * 140_000}\n", 2, "field larger than field limit"),
     ],
 )
@@ -155,6 +157,16 @@ def test_a_file_without_lines_or_no_file_is_refused(tmp_path):
 def test_corrections_that_the_model_cannot_take_name_their_line(edits, what):
     with pytest.raises(InputError, match=what):
         edit(chain_of_atoms(), edits)
+
+
+def test_a_correction_that_the_model_cannot_take_names_its_file_and_the_last_atom_stays(tmp_path):
+    path = lines(tmp_path, "action,site_id\nremove,1\nremove,77\n")
+    for given_as in (path, str(path)):
+        with pytest.raises(ParseError, match=r"edits\.csv, line 3: no atom has site_id 77"):
+            edit(chain_of_atoms(), given_as)
+    path = lines(tmp_path, "action,site_id\n" + "".join(f"remove,{k}\n" for k in range(1, 6)))
+    with pytest.raises(InputError, match=r"edits\.csv, line 6: no atom is left"):
+        edit(chain_of_atoms(), path)
 
 
 def test_two_atoms_of_one_number_cannot_be_corrected():

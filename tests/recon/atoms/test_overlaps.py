@@ -133,3 +133,11 @@ def test_neighbors_are_those_within_reach(itself):
     np.fill_diagonal(near, itself)
     for k in range(60):
         np.testing.assert_array_equal(others[first[k] : first[k + 1]], np.flatnonzero(near[k]))
+
+
+def test_a_peak_that_begins_outside_the_volume_begins_at_its_face():
+    """Truth: the fit that starts there; the lower of two peaks in place of one may lie outside."""
+    values = volume(np.array([[-2.6, 0.0, 0.0]]), [1.0], 16).values
+    outside, face = (separated(values, np.array([[first, 8.0, 8.0]]), 1.3) for first in (-20.0, 0.0))
+    assert_allclose(outside.centers, face.centers)
+    assert_allclose(outside.heights, face.heights)

@@ -101,6 +101,12 @@ def test_atoms_that_have_no_image_are_refused(change, message):
         simulate_images(**call)
 
 
+@pytest.mark.parametrize("wrong", [{"counts": -5}, {"counts": 0}, {"counts": 9, "read_noise": -1}])
+def test_noise_that_no_detector_has_is_refused(wrong):
+    with pytest.raises(InputError, match="counts are above zero"):
+        Noise(**wrong)
+
+
 def test_images_that_cannot_be_counted_are_refused():
     with pytest.raises(InputError, match="cannot be counted"):
         with_noise(np.zeros((1, 4, 4), dtype=np.float32), Noise(counts=10), seed=0)

@@ -57,8 +57,16 @@ def test_text_may_have_comments_names_and_any_separator(tmp_path):
 def test_an_unusual_name_of_a_single_column_is_said(tmp_path, name):
     angles, notes = read_angles(text(tmp_path, f"{name}\n-60\n0\n61\n", "a.csv"))
     assert_array_equal(angles, [-60, 0, 61])
-    assert notes == (f"angles: {name} of a.csv; only --angle-unit makes them radians",)
+    assert notes == (f"column {name} of a.csv taken for the tilt, in degrees unless --angle-unit says radians",)
     assert read_angles(text(tmp_path, "tilt_deg\n-60\n0\n61\n", "b.csv"))[1] == ()
+
+
+def test_degree_signs_and_degrees_that_are_called_radians_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.csv, line 2: '0°' has a degree sign; write the numbers alone"):
+        read_angles(text(tmp_path, "-62.2°\n0°\n61°\n", "a.csv"))
+    with pytest.raises(InputError, match=r"b\.csv: most of its angles .* radians; leave out --angle-unit"):
+        read_angles(text(tmp_path, "-62.2\n0\n61\n", "b.csv"), unit="radians")
+    assert_allclose(read_angles(text(tmp_path, "-1\n0\n1.1\n", "c.csv"), unit="radians")[0], np.degrees([-1, 0, 1.1]))
 
 
 def test_named_columns_are_put_in_order(tmp_path):

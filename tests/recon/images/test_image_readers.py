@@ -335,6 +335,11 @@ def test_files_of_other_kinds_and_other_values_are_refused(tmp_path, images):
             read_tilt_series(tmp_path / name, settings(tmp_path))
 
 
+def test_a_published_object_of_matlab_is_called_one(data_dir):
+    with pytest.raises(InputError, match=r"holds no arrays, and obj is a MATLAB object"):
+        stored_arrays(data_dir / "resire_sample_amorphous" / "sample_amorphous_res.mat")
+
+
 def test_an_archive_that_declares_more_than_it_can_hold_is_not_read(tmp_path):
     np.savez_compressed(tmp_path / "bomb.npz", images=np.zeros((14, 1024, 1024)))
     with pytest.raises(InputError, match="it is not read"):

@@ -216,6 +216,13 @@ def test_a_step_that_ends_in_simulated_images_is_said_to_do_so_there(ball, serie
         verify(ball, series=series, chain=chain)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_model_without_atoms_is_refused_by_its_name(ball, series):
+    for model, truth, name in ((ball[:0], ball, "model"), (ball, ball[:0], "known model")):
+        with pytest.raises(InputError, match=f"^the {name} holds no atoms"):
+            verify(model, truth=truth, series=series)
+
+
 def test_neither_truth_nor_images_is_refused(ball):
     with pytest.raises(InputError, match="known model"):
         verify(ball)
@@ -227,7 +234,9 @@ def test_images_of_a_model_use_its_fitted_intensities_and_widths_where_it_has_th
     fitted.set_array("peak_width", np.full(len(ball), 0.6))
     images = model_images(fitted, series)
     assert_allclose(images.sum(axis=(1, 2)), 7.0 * len(ball), rtol=5e-3)
-    fitted.arrays["intensity"][0] = 0.0
+    fitted.arrays["intensity"][0] = -1.0
+    assert_allclose(model_images(fitted, series).sum(axis=(1, 2)), 7.0 * (len(ball) - 1), rtol=5e-3)
+    fitted.arrays["intensity"][:] = 0.0
     by_element = model_images(fitted, series)
     assert_allclose(by_element.sum(axis=(1, 2)), (ball.numbers**1.7).sum(), rtol=5e-3)
 

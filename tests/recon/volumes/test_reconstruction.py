@@ -448,6 +448,14 @@ def test_images_that_fit_no_object_are_said_so():
     assert any("one object" in text for text in result.warnings), result.r_factor
 
 
+def test_a_support_that_cuts_the_object_is_named_before_the_images(truth):
+    """Truth: exact images of a ball of 8 voxels, and supports of 10 and of 5 voxels."""
+    distance = np.linalg.norm(np.indices((N, N, N)) - N // 2, axis=0)
+    for radius, cuts in ((10, False), (5, True)):
+        said = reconstruct(images_of(truth), support=distance < radius)[1].warnings
+        assert any("one object inside the support; see whether it cuts" in text for text in said) == cuts, said
+
+
 @pytest.mark.parametrize("first", [0, N // 2])
 def test_images_that_cut_the_object_along_the_tilt_axis_say_where(truth, first):
     """Truth: a ball of which the columns from its middle on are kept, and the whole one."""
