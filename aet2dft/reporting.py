@@ -123,8 +123,8 @@ def _make_place(target: Path) -> None:
 
 
 def _title(provenance: dict[str, dict[str, Any]], project: Path) -> str:
-    """Name of the file that the project began with."""
-    files = [item["path"] for record in provenance.values() for item in record["inputs"]]
+    """Name of the file that the project began with; what it was only compared with is none."""
+    files = [item["path"] for verb, record in provenance.items() if verb != "verify" for item in record["inputs"]]
     return Path(files[0]).stem if files else project.stem
 
 

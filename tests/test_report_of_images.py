@@ -294,7 +294,7 @@ def test_changes_of_atoms_are_listed_with_their_evidence(tmp_path):
     seen = replace(NO_IMAGES, refined=t.refined, refinement=replace(t.refinement, changes=changes))
     text = write_page(tmp_path / "r.html", title="x", tomography=seen).read_text(encoding="utf-8")
     assert "The 60 of 100 with the weakest evidence." in text
-    assert "with ln of the odds above -5 was tried" in text
+    assert "with ln of the odds above −5 was tried" in text
     rows = text.partition("Atoms added and dropped")[2]
     assert rows.index("dropped</td>") < rows.index("added</td>")
 

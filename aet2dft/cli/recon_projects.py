@@ -147,7 +147,7 @@ def _as_read(project: Path) -> tuple[TiltSeries, Sequence[str]]:
     if "refine" in store.groups(project):
         fitted = store.load(project, "refine", "result", Refinement)
         if fitted.shifts.any() or fitted.rotations.any():
-            away = f"{rms(fitted.shifts):.2g} pixels and {rms(fitted.rotations):.2g} degrees (rms) away"
+            away = f"{rms(fitted.shifts):.1f} pixels and {rms(fitted.rotations):.1f} degrees (rms) away"
             note = f"images are taken where `refine` found them, {away}"
             return corrected(series, fitted.shifts, fitted.rotations), (note,)
     if series_group(project) != "reconstruct":

@@ -290,7 +290,7 @@ def _change_table(changes: Changes) -> list[Table]:
             str(changes.reasons[k]),
             str(int(changes.rounds[k])),
             *(number(float(value)) for value in changes.positions[k]),
-            f"{changes.heights[k]:.3g}",
+            f"{changes.heights[k]:.3g}".replace("-", "−"),
             number(float(changes.odds[k]), 1),
             number(float(changes.gains[k]), 1),
             f"{int(changes.n_images[k])}",
@@ -301,9 +301,9 @@ def _change_table(changes: Changes) -> list[Table]:
     header = ("change", "by", "round", "x (Å)", "y (Å)", "z (Å)", "height", *evidence)
     shown = f"The {MAX_ROWS} of {n:,} with the weakest evidence." if n > MAX_ROWS else "Weakest evidence first."
     shown += (
-        f" As it was when that happened: an atom with ln of the odds above {DOUBTFUL:g} was tried for another round, "
-        "and in the end those above 0 stayed. The odds weigh its height and neighbors too, and the fall of χ² the less "
-        "the more the images disagree with the model."
+        f" As it was when that happened: an atom with ln of the odds above {number(DOUBTFUL, 0)} was tried for another "
+        "round, where there was none some of the likeliest, and in the end those above 0 stayed. The odds weigh its "
+        "height and neighbors too, and the fall of χ² the less the more the images disagree with the model."
     )
     return [Table(title="Atoms added and dropped", header=header, rows=rows, note=shown, folded=n > 12)]
 

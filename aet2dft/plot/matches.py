@@ -58,7 +58,10 @@ def plot_intensity_histogram(atoms: Atoms, result: Classification, *, ax: Axes |
     free = 1.0 - _ROW * -(-n_classes // _COLUMNS) - 0.02  # below the legend
     for boundary in boundaries(result):
         ax.axvline(boundary, ymax=free, color=style.INK, linestyle="--", linewidth=0.8)
-        ax.text(boundary, free, f" {boundary:.3g}", transform=ax.get_xaxis_transform(), va="top", fontsize=6.5)
+        at, where = (boundary, free), ax.get_xaxis_transform()
+        ax.annotate(
+            f"{boundary:.3g}", at, xycoords=where, xytext=(3, 0), textcoords="offset points", va="top", fontsize=6.5
+        )
     what = {
         "height": "height fitted to the images",
         "profile": "brightness along the average profiles",

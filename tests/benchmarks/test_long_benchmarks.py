@@ -1,7 +1,8 @@
 """Minutes of work at the size of the measured particle: what the tests are too short for.
 
 Truth: the 23,196 atoms that the images were made of. Run with ``pytest tests/benchmarks/test_long_benchmarks.py -m ""
---benchmark-enable``; CPU seconds, megabytes and the answers are in the extra information of the benchmark.
+--benchmark-enable``, with NUMBA_NUM_THREADS=1 for the CPU seconds of one thread; these, megabytes and the answers are
+in the extra information of the benchmark.
 """
 
 import json

@@ -121,8 +121,8 @@ def volume_of_before(shift: float, turn: float) -> Sentences:
     if shift < SHIFTED and turn < TURNED:
         return ()
     return (
-        f"images moved by {shift:.1f} pixels and {turn:.1f} degrees (rms), and the volume is of those before: "
-        "`reconstruct` of this project, with another -o, makes one of images in their places, for the same steps again",
+        f"images moved by {shift:.1f} pixels and {turn:.1f} degrees (rms); a volume of them as they were is blurred: "
+        "`reconstruct` of this project, with another -o, takes them where they are now, for the same steps once more",
     )
 
 

@@ -21,8 +21,10 @@ _SATURATED, _LEAST_SATURATED = 1e-4, 10
 """Fraction and number of pixels at the maximum of integer images above which the detector was saturated."""
 _DEEP = 255
 """An integer maximum below this is a count, not the end of a detector's range."""
-_FITS_BETTER = 3.5
+_FITS_BETTER = 2.5
 """How many times better (mean squares) the profiles along the wrong axis must agree in transposed images."""
+_MISALIGNED = 0.04
+"""Part of the length by which profiles may be moved to agree: images that are not aligned yet are not transposed."""
 _ALIKE = 1e-9
 """Rounding of the comparison."""
 _DARK = 0.5
@@ -184,12 +186,16 @@ def _refuse_transposed(images: Images, theta: NDArray[np.float64]) -> None:
 
 
 def _spread(profiles: NDArray[np.float32]) -> float:
-    """Mean square by which profiles (n, length) of any scale and offset differ: 0 alike, 1 unrelated."""
+    """Mean square by which profiles (n, length) of any scale and offset differ, put right: 0 alike, 1 unrelated."""
     from scipy.ndimage import gaussian_filter1d
 
     smooth = gaussian_filter1d(profiles.astype(np.float64), 1.0, axis=1)
     centered = smooth - smooth.mean(axis=1, keepdims=True)
     directions = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    farthest = int(_MISALIGNED * profiles.shape[1])
+    moved = np.stack([np.roll(directions, shift, axis=1) for shift in range(-farthest, farthest + 1)])
+    best = (moved @ directions.mean(axis=0)).argmax(axis=0)
+    directions = moved[best, np.arange(len(directions))]
     return max(_ALIKE, 1.0 - float(np.square(directions.mean(axis=0)).sum()))
 
 

@@ -69,6 +69,15 @@ def test_where_all_atoms_are_badly_known_contacts_give_way():
     assert (Contacts.of(fcc(7, scatter=1.0)).distances < Contacts.of(fcc(7)).distances - 0.5).all()
 
 
+def test_atoms_on_an_ideal_lattice_do_not_hold_each_other():
+    """Truth: real bonds scatter; at those of the lattice nothing is pushed, and a thirtieth nearer neither."""
+    ideal = fcc(7, scatter=0.0)
+    contacts = Contacts.of(ideal)
+    np.testing.assert_allclose(contacts.distances, 0.93 * BOND)
+    assert (contacts.widths > 0.02 * BOND).all()
+    assert not contacts.pairs(replace(ideal, positions=ideal.positions * (29 / 30))).depths.size
+
+
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_few_atoms_tell_no_contacts(n):
     atoms = fcc(3)
