@@ -167,6 +167,8 @@ def atoms_and_series(step: Step, source: Path) -> tuple[Atoms, TiltSeries, str, 
     if step.settings.images is None:
         if not before:
             raise InputError(f"{source}: is no project; give the images its atoms are refined against with --images")
+        if series_group(source) not in store.groups(source):
+            raise InputError(f"{source}: holds no images; give those its atoms are refined against with --images")
         return atoms_of(source, before), load_series(source), before, series_group(source) == "refine"
     if before and "reconstruct" in store.groups(source):
         raise InputError(f"{source}: holds the images that its atoms were found in; leave out --images")

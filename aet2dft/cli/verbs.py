@@ -165,7 +165,9 @@ def compare(
     source: Annotated[
         Path, typer.Argument(help="Measured model, or a project with relaxed volumes.", show_default=False)
     ],
-    relaxed: Annotated[Path | None, typer.Argument(help="Relaxed model.", show_default=False)] = None,
+    relaxed: Annotated[
+        Path | None, typer.Argument(help="Relaxed model: a file of atoms or a project.", show_default=False)
+    ] = None,
 ) -> Outcome:
     """Relaxed against measured positions: rigid offset, rmsd, displacement of every atom."""
     from aet2dft import store
@@ -187,13 +189,13 @@ def compare(
     in_project = store.is_project(source)
     if relaxed is None and not in_project:
         raise UsageError("compare needs two models, or one project with collected relax runs")
-    measured = load_atoms(source) if in_project else read_foreign(step, source)
+    measured = load_atoms(source) if in_project else read_foreign(step, source, beside=relaxed)
     if relaxed is None:
         refuse_reading_atoms(step, source)
         other = str(store.load_json(source, "collect")["time"])
         atoms, result = compare_volumes(measured, load_runs(source), step.settings)
     else:
-        there = read_foreign(step, relaxed)
+        there = load_atoms(relaxed) if store.is_project(relaxed) else read_foreign(step, relaxed, beside=source)
         other = digest(there)
         atoms, result = measure(measured, there, step.settings)
     project = step.output or (source if in_project else None)

@@ -114,6 +114,7 @@ def test_corrected_atoms_under_another_name_are_what_every_verb_takes(traced, tm
     before = files(tmp_path)
     assert "begins with `edit`" in refused("edit", project, "--apply", edits(traced, "remove,5"), "--overwrite")
     assert "holds no result of `reconstruct`" in refused("classify", project, "--species", "Fe,Pt")
+    assert "holds no images; give those" in refused("refine", project)
     assert files(tmp_path) == before
 
 

@@ -283,6 +283,10 @@ def test_compare_finds_the_displacement_that_was_put_in(tmp_path):
     assert found["n"] == 1500
     assert found["offset"] == pytest.approx([0.3 + 0.5 / 1500, -0.2, 0.1], abs=1e-5)
     assert found["max_displacement"] == pytest.approx(0.5, abs=1e-3)
+    for name in ("measured", "relaxed"):
+        done("order", tmp_path / f"{name}.xyz", "-o", tmp_path / f"{name}.h5", "--surrogates", 0)
+    of_projects = done("compare", tmp_path / "measured.h5", tmp_path / "relaxed.h5", "-o", tmp_path / "of.h5")
+    assert of_projects["rmsd"] == pytest.approx(found["rmsd"], rel=1e-6)
     assert store.groups(tmp_path / "run.h5") == ("compare",)
 
 
