@@ -265,7 +265,7 @@ def test_a_foreign_volume_can_be_traced_and_classified(chain, tmp_path):
     assert any("voxels of 0.3725 Å" in text for text in found["warnings"])
     done("trace", project, "--overwrite", "--min-distance", 2.1)
     assert done("classify", project, "--species", "Fe,Pt")["composition"].keys() == {"Fe", "Pt"}
-    assert "reconstruct" in refused("refine", project)
+    assert "--images" in refused("refine", project)
 
 
 @pytest.mark.slow

@@ -51,6 +51,8 @@ _LEAST_HEIGHT = 1e-3
 """Heights start at this fraction of the highest at least: an atom without height could not move."""
 _WORTHWHILE = 1e-3
 """No further round follows one that added a smaller fraction of the atoms."""
+_MANY, _PATIENT = 0.01, 3
+"""The same after so many rounds, in which doubtful atoms stay: in more of them noise would add up to atoms."""
 _ENDS = 3
 """Fits to all images, each without the atoms that came too near to others in the one before."""
 _REACHED = 0.01
@@ -302,10 +304,12 @@ def _in_rounds(
         state = settled(steps, settings.iterations, seen)
         data = state.data
         model = replace(model, atoms=state.values)
-        model, dropped = pruned(model, state, min_distance=min_distance, last=False)
+        strict = number >= _PATIENT
+        model, dropped = pruned(model, state, min_distance=min_distance, last=strict)
         changes.append(dropped)
         n_added, before = int((model.source < 0).sum()), n_added
-        if number == settings.rounds or (number > 0 and n_added - before < _WORTHWHILE * len(model.source)):
+        few = n_added - before < (_MANY if strict else _WORTHWHILE) * len(model.source)
+        if number == settings.rounds or (number > 0 and few):
             break
         if projector is None:
             width = float(state.values.widths.mean())
@@ -316,8 +320,9 @@ def _in_rounds(
         changes.append(added)
         if not len(added.gains):
             break
-    model, dropped = pruned(model, state, min_distance=min_distance, last=True)
-    changes.append(dropped)
+    if not strict:
+        model, dropped = pruned(model, state, min_distance=min_distance, last=True)
+        changes.append(dropped)
     return model, data, Changes.joined(changes), state.r_free
 
 
