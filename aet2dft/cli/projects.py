@@ -69,7 +69,7 @@ def atoms_and_project(step: Step, source: Path, types: Path | None) -> tuple[Ato
 
 def read_foreign(step: Step, source: Path, types: Path | None = None, *, beside: Path | None = None) -> Atoms:
     """Atoms of a foreign file; what was inferred is said, and of which file where another is read `beside` it."""
-    other = None if beside is None or is_project(beside, "atoms") else beside
+    other = None if beside is None or store.is_project(beside) else beside
     atoms = read(source, types, step.read if other is None else settings_of_two(source, other, step.read))
     step.inputs += [path for path in (source, types) if path is not None]
     step.warn(*(note if other is None else f"{source.name}: {note}" for note in atoms.info["notes"]))

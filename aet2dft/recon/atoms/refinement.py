@@ -195,10 +195,8 @@ def refine(
             progress(state)
 
     nearest, known = min_distance / series.pixel_size, bool(species.all())
-    model, data, changes, r_free = _in_rounds(
-        data, start, settings, min_distance=nearest, species_known=known, seen=seen
-    )
-    model, last, dropped = _ended(data.all_fitted(), model, settings, min_distance=nearest, seen=seen)
+    model, state, changes = _in_rounds(data, start, settings, min_distance=nearest, species_known=known, seen=seen)
+    model, last, dropped = _ended(state, model, settings, min_distance=nearest, seen=seen)
     changes = Changes.joined([changes, dropped])
     result, moved = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     came = np.sort(model.source[model.source >= 0])
@@ -210,9 +208,9 @@ def refine(
     return result, Refinement(
         r_factor_before=history[0][2],
         r_factor_after=float(np.nanmean(per_image)),
-        r_free=r_free,
+        r_free=state.r_free,
         r_factor_per_image=per_image,
-        held_out=data.held_out,
+        held_out=state.data.held_out,
         history=np.array(history),
         rms_shift=float(np.sqrt((moved**2).mean())) if len(moved) else float("nan"),
         n_added=n_added,
@@ -235,7 +233,7 @@ def refine(
             *concerns.near_pairs(result, min_distance),
             *concerns.bad_images(per_image),
             *_poses(last, series, shifts, rotations),
-            *concerns.not_confirmed(history[0][3], r_free),
+            *concerns.not_confirmed(history[0][3], state.r_free),
         ),
     )
 
@@ -293,8 +291,8 @@ def _in_rounds(
     min_distance: float,
     species_known: bool,
     seen: Callable[[State], None],
-) -> tuple[Model, Data, Changes, float]:
-    """Fit, drop, add, until hardly any added atom stays or the rounds are over; the last R of held-out images."""
+) -> tuple[Model, State, Changes]:
+    """Fit, drop, add, until hardly any added atom stays or the rounds are over; with the last state."""
     changes: list[Changes] = []
     diameter = 2.0 * float(np.linalg.norm(model.atoms.positions, axis=1).max())
     projector: BackProjector | None = None
@@ -323,16 +321,17 @@ def _in_rounds(
     if not strict:
         model, dropped = pruned(model, state, min_distance=min_distance, last=True)
         changes.append(dropped)
-    return model, data, Changes.joined(changes), state.r_free
+    return model, state, Changes.joined(changes)
 
 
 def _ended(
-    data: Data, model: Model, settings: RefineSettings, *, min_distance: float, seen: Callable[[State], None]
+    fitted: State, model: Model, settings: RefineSettings, *, min_distance: float, seen: Callable[[State], None]
 ) -> tuple[Model, State, Changes]:
     """The fit to all images; atoms that fade, or end nearer to others than atoms are, go; the rest is fitted again."""
+    data, number = fitted.data.all_fitted(), fitted.round + 1
     changes: list[Changes] = []
     for repeat in range(_ENDS):
-        steps = gauss_newton(data, model.atoms, settings.rounds + 1, _contacts(model.atoms, settings))
+        steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
         state = settled(steps, settings.iterations, seen)
         model = replace(model, atoms=state.values)
         fewer, dropped = apart(model, state, min_distance=min_distance)
