@@ -14,9 +14,8 @@ from aet2dft.html_report.edit_section import edit_section
 from aet2dft.html_report.parts import Section
 from aet2dft.html_report.volume_section import reconstruct_section
 from aet2dft.recon.atoms.classification import Classification
-from aet2dft.recon.atoms.concerns import volume_of_before
 from aet2dft.recon.atoms.edits import EditLog
-from aet2dft.recon.atoms.image_poses import rms
+from aet2dft.recon.atoms.image_poses import in_place, rms
 from aet2dft.recon.atoms.peaks import Trace
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.images.conventions import ConventionCheck
@@ -91,7 +90,7 @@ class Tomography:
     def moved_since(self) -> bool:
         """Whether `refine` moved the images visibly after the volume was made of them."""
         fit = self.refinement
-        return fit is not None and bool(volume_of_before(rms(fit.shifts), rms(fit.rotations)))
+        return fit is not None and not in_place(rms(fit.shifts), rms(fit.rotations))
 
     @property
     def min_distance(self) -> float | None:

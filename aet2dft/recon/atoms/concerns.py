@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from aet2dft.atoms import names_of
 from aet2dft.config import ReconstructSettings
 from aet2dft.recon.algorithms.catalog import choose
-from aet2dft.recon.atoms.image_poses import SHIFTED, TURNED
+from aet2dft.recon.atoms.image_poses import in_place
 from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
@@ -118,7 +118,7 @@ def found_elsewhere(relocated: NDArray[np.intp], shifts: Floats, rotations: Floa
 
 def volume_of_before(shift: float, turn: float) -> Sentences:
     """That the volume is of images that were moved since, by so many pixels and degrees, rms."""
-    if shift < SHIFTED and turn < TURNED:
+    if in_place(shift, turn):
         return ()
     return (
         f"images moved by {shift:.1f} pixels and {turn:.1f} degrees (rms); a volume of them as they were is blurred: "

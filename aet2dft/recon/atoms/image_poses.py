@@ -18,7 +18,7 @@ FARTHEST = (1.0, 0.02)
 """Pixels and radians; no image moves farther in one step."""
 _EXPLAINED = 200.0
 """Fall of chi-square of an image by five numbers of its place, far beyond the 5 of noise: scattering makes up to 60."""
-SHIFTED, TURNED = 0.2, 0.5
+_SHIFTED, _TURNED = 0.2, 0.5
 """Pixels and degrees, rms, below which images are in place."""
 _RIDGE = 1e-6
 """Fraction of the diagonal that is added to the normal matrix of an image: atoms on a line do not show every turn."""
@@ -80,7 +80,7 @@ def out_of_place(
     fall = problem.weights * ((problem.target - before) ** 2 - (target - model) ** 2)
     shifts, rotations = difference(there, geometry)
     shift, turn = rms(shifts), float(np.degrees(rms(rotations)))
-    if np.median(fall.sum(axis=(1, 2), dtype=np.float64)) < _EXPLAINED or (shift < SHIFTED and turn < TURNED):
+    if np.median(fall.sum(axis=(1, 2), dtype=np.float64)) < _EXPLAINED or in_place(shift, turn):
         return ()
     r_before = np.nanmean(calibration.r_factors(measured, before))
     r_after = np.nanmean(calibrated.r_factors(measured, after))
@@ -104,6 +104,11 @@ def difference(geometry: ImageGeometry, before: ImageGeometry) -> tuple[Floats, 
     now, then = (np.concatenate([g.axes, np.cross(g.axes[:, :1], g.axes[:, 1:])], axis=1) for g in (geometry, before))
     turned = Rotation.from_matrix(then.swapaxes(1, 2) @ now)
     return geometry.centers - before.centers, np.asarray(turned.as_rotvec())
+
+
+def in_place(shift: float, turn: float) -> bool:
+    """Whether images that were moved by so many pixels and degrees, rms, are as good as where they were."""
+    return shift < _SHIFTED and turn < _TURNED
 
 
 def rms(vectors: Floats) -> float:
