@@ -63,8 +63,18 @@ def test_a_support_that_cuts_the_object_is_noted_and_one_beside_it_refused(tilte
     assert check_support(series, inside) == ()
     (note,) = check_support(series, inside & (along > -6))
     assert note.startswith("the support leaves out")
-    with pytest.raises(InputError, match="the object is elsewhere; give a support in the frame of the images"):
+    with pytest.raises(InputError, match="much of the object is elsewhere; give one in the frame of the images"):
         check_support(series, np.broadcast_to(along > 12, inside.shape))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_a_support_that_is_too_small_or_beside_the_object_is_noted(noise):
+    volume, distance = ball()
+    series = images_of(volume, noise=noise, ground=2.0)
+    assert check_support(series, distance < RADIUS + 2) == ()
+    for cut in (distance < RADIUS - 2, ball(at=(3, 2, 4))[1] < RADIUS + 1):
+        (note,) = check_support(series, cut)
+        assert note.endswith("it may cut the object")
 
 
 def test_the_background_is_the_mean_beside_the_object():
