@@ -1,37 +1,32 @@
-"""Rounds of refinement: atoms fitted until held-out images gain no more, false ones dropped, missing ones added.
+"""Rounds of refinement: atoms are fitted, false ones dropped, missing ones added, until hardly any comes.
 
 All in pixels; what goes in and comes out, and in which unit, is arranged in ``refinement``.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import atom_fit
-from aet2dft.recon.atoms.atom_fit import Calibration, Problem
+from aet2dft.recon.atoms.atom_descent import Data, State, gauss_newton, settled
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.evidence import information, log_odds
-from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
-from aet2dft.recon.atoms.image_poses import posed
-from aet2dft.recon.atoms.image_search import relocated
+from aet2dft.recon.atoms.image_model import GaussianAtoms, images
 from aet2dft.recon.atoms.peaks import thinned
 from aet2dft.recon.atoms.populations import MOST_POPULATIONS, best_mixture, mixture
 from aet2dft.recon.atoms.residuals import DISTANCE, BackProjector, missing_atoms
-from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-PRODUCTS = 6
-"""Products with the normal matrix per Gauss-Newton step."""
 SOUGHT_HEIGHT = 0.35
 """Missing atoms are looked for down to this fraction of the height of the faintest species."""
 _NO_SPECIES = 0.1
@@ -40,61 +35,14 @@ DOUBTFUL = -5.0
 """Logarithm of the odds from which on an atom is tried for another round: a residual shows less of it than a fit."""
 _LIKELIEST = 0.05
 """Where none is, so many per atom of the model are tried: to a model that lacks many atoms all look unlikely."""
-_NO_GAIN = 1e-3
-"""Relative fall of the R factor of held-out images that is none: what comes after it fits noise."""
-_SETTLED = 0.02
-"""Fall of half chi-square per atom that is none: four numbers that move by a tenth of their standard errors."""
-_LEAST_IMAGES = 10
-"""With fewer images none is held out."""
-_LEAST_HELD_OUT = 2
-"""One alone would be that at the middle of the range, which often is a zone axis and fits worse than all others."""
+_WORTHWHILE = 1e-3
+"""No further round follows one that added a smaller fraction of the atoms."""
+_MANY, _PATIENT = 0.01, 3
+"""The same after so many rounds, in which doubtful atoms stay: in more of them noise would add up to atoms."""
+_ENDS = 3
+"""Fits to all images, each without the atoms that came too near to others in the one before."""
 _CELL = 8.0
 """Pixels; atoms are sorted by cubes of this edge: neighbors in space are neighbors in memory."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Data:
-    """Images that are fitted, and images that judge."""
-
-    geometry: ImageGeometry
-    """Of all images."""
-    measured: Images
-    """(n, nx, ny): all images."""
-    fitted: NDArray[np.intp]
-    """Numbers of those that are fitted."""
-    held_out: NDArray[np.intp]
-    """Numbers of the others."""
-    fit_geometry: bool
-    """Whether every image may shift and turn."""
-    relocated: NDArray[np.intp]
-    """(m,): numbers of the images that were far from where their angles say, and were found elsewhere."""
-
-    @classmethod
-    def of(cls, series: TiltSeries, fraction: float, *, shown: Mask | None = None, fit_geometry: bool = False) -> Data:
-        """Hold out a fraction of the images that show the atoms, two at least, evenly in tilt but no end of it."""
-        tilts = series.tilt_angles if shown is None else np.where(shown, series.tilt_angles, np.inf)
-        n = int(np.isfinite(tilts).sum())
-        count = max(_LEAST_HELD_OUT, round(fraction * n)) if fraction > 0 and n >= _LEAST_IMAGES else 0
-        places = np.rint(np.linspace(0, n - 1, count + 2)[1:-1]).astype(np.intp)
-        held_out = np.sort(np.argsort(tilts, kind="stable")[places])
-        return cls(
-            geometry=ImageGeometry.of(series),
-            measured=series.projections,
-            fitted=np.setdiff1d(np.arange(series.n_images), held_out),
-            held_out=held_out,
-            fit_geometry=fit_geometry,
-            relocated=np.zeros(0, dtype=np.intp),
-        )
-
-    def all_fitted(self) -> Data:
-        """The same without images that are held out."""
-        return replace(self, fitted=np.arange(len(self.measured)), held_out=self.held_out[:0])
-
-    def posed(self, atoms: GaussianAtoms) -> Data:
-        """With every image a small step nearer to where the atoms show it, and those that stand out found again."""
-        geometry, found = relocated(self.geometry, self.measured, atoms)
-        there = posed(geometry, self.measured, atoms)
-        return replace(self, geometry=there, relocated=np.union1d(self.relocated, found))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,98 +64,112 @@ class Model:
         return self.of(np.lexsort((*x.T, *np.floor(x / _CELL).T)))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class State:
-    """The fit after some Gauss-Newton steps."""
-
-    iteration: int
-    """Steps in this round."""
-    round: int
-    """0 before any atom was added."""
-    values: GaussianAtoms
-    """The atoms, pixels."""
-    r_factor: float
-    """Mean over the fitted images of the sum of absolute residuals over that of the counts above the background."""
-    r_free: float
-    """The same of the held-out images; NaN without them."""
-    converged: bool
-    """Whether nothing is gained any more: by held-out images, without them by the fitted ones."""
-    calibration: Calibration
-    """Scale, background and noise of the fitted images."""
-    data: Data
-    """The images, and where atoms land in them."""
-    problem: Problem
-    """What is fitted next to `values`."""
-    residual: Images
-    """(n, nx, ny): target minus the images of `values`."""
-    contacts: Contacts
-    """How near to each other the atoms may come."""
-
-
-def gauss_newton(
-    data: Data, atoms: GaussianAtoms, round_number: int = 0, contacts: Contacts | None = None
-) -> Iterator[State]:
-    """Fit positions, heights and widths step by step, without end; the first state is that of the start.
+def in_rounds(
+    data: Data,
+    model: Model,
+    settings: RefineSettings,
+    *,
+    min_distance: float,
+    species_known: bool,
+    seen: Callable[[State], None],
+) -> tuple[Model, State, Changes]:
+    """Fit, drop and add, until hardly any added atom stays or the rounds are over.
 
     Parameters
     ----------
     data : Data
         Images.
-    atoms : GaussianAtoms
+    model : Model
         Where to start.
-    round_number : int
-        Passed on to the states.
-    contacts : Contacts, optional
-        How near to each other the atoms may come; default: as near as the images want them.
+    settings : RefineSettings
+        Rounds and steps of each; whether contacts hold the atoms apart.
+    min_distance : float
+        Pixels: least distance of two atoms.
+    species_known : bool
+        Whether kinds are elements: the faintest of them is what is looked for.
+    seen : callable
+        Shown every state.
+
+    Returns
+    -------
+    model : Model
+        The atoms that are rather real.
+    state : State
+        The last.
+    changes : Changes
+        What was dropped and added, and why.
+
+    Raises
+    ------
+    InputError
+        If no atom would stay.
     """
-    contacts = contacts or Contacts.none(len(atoms.widths))
-    measured = data.measured[data.fitted]
-    previous, fall, iteration = np.inf, np.inf, 0
-    while True:
-        geometry = data.geometry.of_images(data.fitted)
-        model = images(geometry, atoms)
-        atoms, calibration = atom_fit.normalized(atoms, atom_fit.calibrate(measured, model))
-        model = images(geometry, atoms)
-        problem = Problem.of(geometry, measured, model, calibration)
-        residual = problem.target - model
-        r_factor = float(np.nanmean(calibration.r_factors(measured, model)))
-        r_free = _r_free(data, atoms)
-        yield State(
-            iteration=iteration,
-            round=round_number,
-            values=atoms,
-            r_factor=r_factor,
-            r_free=r_free,
-            converged=not (r_free < previous * (1.0 - _NO_GAIN) if data.held_out.size else fall > _SETTLED),
-            calibration=calibration,
-            data=data,
-            problem=problem,
-            residual=residual,
-            contacts=contacts,
-        )
-        # the atoms of the first start come from a volume that knew the held-out images
-        previous, iteration = (r_free if iteration or round_number else np.inf), iteration + 1
-        step = atom_fit.newton_step(problem, atoms, residual, PRODUCTS, close=contacts.pairs(atoms))
-        atoms, model, fall = _descended(problem, contacts, atoms, step, residual)
-        atoms = atom_fit.fitted_widths(problem, atoms, model)
-        if data.fit_geometry:
-            data = data.posed(atoms)
-
-
-def settled(states: Iterator[State], most: int, seen: Callable[[State], None]) -> State:
-    """The best after one to so many steps, by held-out images where there are any; `seen` is shown every state.
-
-    The start is not among them: some of its atoms were never fitted.
-    """
-    seen(next(states))
-    best = next(states)
-    seen(best)
-    for state in itertools.islice(states, most - 1):
-        if best.converged:
+    changes: list[Changes] = []
+    diameter = 2.0 * float(np.linalg.norm(model.atoms.positions, axis=1).max())
+    projector: BackProjector | None = None
+    n_added = 0
+    for number in range(settings.rounds + 1):
+        steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
+        state = settled(steps, settings.iterations, seen)
+        data = state.data
+        model = replace(model, atoms=state.values)
+        strict = number >= _PATIENT
+        model, dropped = pruned(model, state, min_distance=min_distance, last=strict)
+        changes.append(dropped)
+        n_added, before = int((model.source < 0).sum()), n_added
+        few = n_added - before < (_MANY if strict else _WORTHWHILE) * len(model.source)
+        if number == settings.rounds or (number > 0 and few):
             break
-        seen(state)
-        best = replace(best, converged=True) if state.r_free >= best.r_free else state
-    return best
+        if projector is None:
+            width = float(state.values.widths.mean())
+            projector = BackProjector.of(state.problem.geometry, diameter=diameter, width=width)
+        projector = replace(projector, geometry=state.problem.geometry)
+        faintest = height_of_faintest(model.atoms, species_known=species_known)
+        model, added = completed(model, state, projector, faintest=faintest, min_distance=min_distance)
+        changes.append(added)
+        if not len(added.gains):
+            break
+    if not strict:
+        model, dropped = pruned(model, state, min_distance=min_distance, last=True)
+        changes.append(dropped)
+    return model, state, Changes.joined(changes)
+
+
+def ended(
+    fitted: State, model: Model, settings: RefineSettings, *, min_distance: float, seen: Callable[[State], None]
+) -> tuple[Model, State, Changes]:
+    """The fit to all images; atoms that fade, or end nearer to others than atoms are, go; the rest is fitted again.
+
+    Parameters
+    ----------
+    fitted : State
+        After the last round.
+    model : Model
+        Its atoms.
+    settings : RefineSettings
+        Steps of a fit; whether contacts hold the atoms apart.
+    min_distance : float
+        Pixels: least distance of two atoms.
+    seen : callable
+        Shown every state.
+
+    Returns
+    -------
+    model, state, changes
+        As of `in_rounds`.
+    """
+    data, number = fitted.data.all_fitted(), fitted.round + 1
+    changes: list[Changes] = []
+    for repeat in range(_ENDS):
+        steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
+        state = settled(steps, settings.iterations, seen)
+        model = replace(model, atoms=state.values)
+        fewer, dropped = apart(model, state, min_distance=min_distance)
+        if not len(dropped.gains) or repeat == _ENDS - 1:
+            break
+        model = fewer
+        changes.append(dropped)
+    return model, state, Changes.joined(changes)
 
 
 def pruned(model: Model, state: State, *, min_distance: float, last: bool) -> tuple[Model, Changes]:
@@ -324,19 +286,8 @@ def height_of_faintest(atoms: GaussianAtoms, *, species_known: bool) -> float:
     return float(means[means > _NO_SPECIES * means[-1]][0])
 
 
-def _descended(
-    problem: Problem, contacts: Contacts, atoms: GaussianAtoms, step: Floats, residual: Images
-) -> tuple[GaussianAtoms, Images, float]:
-    """The atoms after the step, or after the part of it that lowers the cost, their images, and the fall per atom."""
-    model = problem.target - residual
-    before = problem.cost(model) + contacts.pairs(atoms).cost
-    for part in (1.0, 0.5, 0.25, 0.125):
-        there = atom_fit.moved(atoms, part * step)
-        seen = images(problem.geometry, there)
-        fall = before - problem.cost(seen) - contacts.pairs(there).cost
-        if fall > 0:
-            return there, seen, fall / len(step)
-    return atoms, model, 0.0
+def _contacts(atoms: GaussianAtoms, settings: RefineSettings) -> Contacts:
+    return Contacts.of(atoms) if settings.contacts else Contacts.none(len(atoms.widths))
 
 
 def _odds(model: Model, state: State, min_distance: float) -> Floats:
@@ -367,15 +318,6 @@ def _by_height(atoms: GaussianAtoms) -> GaussianAtoms:
     """The atoms with kinds that rise with their heights."""
     found = mixture(atoms.heights, len(atoms.widths))
     return replace(atoms, kinds=found.posterior(atoms.heights).argmax(axis=1))
-
-
-def _r_free(data: Data, atoms: GaussianAtoms) -> float:
-    """R factor of the held-out images, with scale and background of their own; NaN without any."""
-    if not data.held_out.size:
-        return float("nan")
-    measured = data.measured[data.held_out]
-    model = images(data.geometry.of_images(data.held_out), atoms)
-    return float(np.nanmean(atom_fit.calibrate(measured, model).r_factors(measured, model)))
 
 
 def _changes(

@@ -1,6 +1,6 @@
 """Atoms refined against the images of a tilt series: what comes in, what goes out, in Å.
 
-The steps are in ``atom_rounds``, the least squares in ``atom_fit``, the search for missing atoms in ``residuals``.
+The rounds are in ``atom_rounds``, the steps of each in ``atom_descent``.
 """
 
 from __future__ import annotations
@@ -19,26 +19,15 @@ from aet2dft.atoms import composition
 from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import concerns
+from aet2dft.recon.atoms.atom_descent import Data, State
 from aet2dft.recon.atoms.atom_fit import standard_errors
-from aet2dft.recon.atoms.atom_rounds import (
-    Data,
-    Model,
-    State,
-    apart,
-    completed,
-    gauss_newton,
-    height_of_faintest,
-    pruned,
-    settled,
-)
+from aet2dft.recon.atoms.atom_rounds import Model, ended, in_rounds
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
-from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
 from aet2dft.recon.atoms.image_poses import difference, out_of_place, rms
 from aet2dft.recon.atoms.model_error import misfit
 from aet2dft.recon.atoms.presence import check_kept, check_shown
-from aet2dft.recon.atoms.residuals import BackProjector
 from aet2dft.recon.atoms.simulate import brightness
 from aet2dft.recon.atoms.workload import require
 from aet2dft.recon.tilt_series import TiltSeries
@@ -49,12 +38,6 @@ CANDIDATE_WIDTH = 0.5
 """Å: width of the image of an atom where nothing is known of it."""
 _LEAST_HEIGHT = 1e-3
 """Heights start at this fraction of the highest at least: an atom without height could not move."""
-_WORTHWHILE = 1e-3
-"""No further round follows one that added a smaller fraction of the atoms."""
-_MANY, _PATIENT = 0.01, 3
-"""The same after so many rounds, in which doubtful atoms stay: in more of them noise would add up to atoms."""
-_ENDS = 3
-"""Fits to all images, each without the atoms that came too near to others in the one before."""
 _REACHED = 0.01
 """A pixel is within reach of atoms where they are brighter than this fraction of the brightest pixel."""
 _LEAST_FREE = 0.1
@@ -195,8 +178,8 @@ def refine(
             progress(state)
 
     nearest, known = min_distance / series.pixel_size, bool(species.all())
-    model, state, changes = _in_rounds(data, start, settings, min_distance=nearest, species_known=known, seen=seen)
-    model, last, dropped = _ended(state, model, settings, min_distance=nearest, seen=seen)
+    model, state, changes = in_rounds(data, start, settings, min_distance=nearest, species_known=known, seen=seen)
+    model, last, dropped = ended(state, model, settings, min_distance=nearest, seen=seen)
     changes = Changes.joined([changes, dropped])
     result, moved = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     came = np.sort(model.source[model.source >= 0])
@@ -281,69 +264,6 @@ def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
         widths=np.full(len(species), width / series.pixel_size),
     )
     return Model(atoms=gaussians, source=np.arange(len(atoms))).in_order(), species
-
-
-def _in_rounds(
-    data: Data,
-    model: Model,
-    settings: RefineSettings,
-    *,
-    min_distance: float,
-    species_known: bool,
-    seen: Callable[[State], None],
-) -> tuple[Model, State, Changes]:
-    """Fit, drop, add, until hardly any added atom stays or the rounds are over; with the last state."""
-    changes: list[Changes] = []
-    diameter = 2.0 * float(np.linalg.norm(model.atoms.positions, axis=1).max())
-    projector: BackProjector | None = None
-    n_added = 0
-    for number in range(settings.rounds + 1):
-        steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
-        state = settled(steps, settings.iterations, seen)
-        data = state.data
-        model = replace(model, atoms=state.values)
-        strict = number >= _PATIENT
-        model, dropped = pruned(model, state, min_distance=min_distance, last=strict)
-        changes.append(dropped)
-        n_added, before = int((model.source < 0).sum()), n_added
-        few = n_added - before < (_MANY if strict else _WORTHWHILE) * len(model.source)
-        if number == settings.rounds or (number > 0 and few):
-            break
-        if projector is None:
-            width = float(state.values.widths.mean())
-            projector = BackProjector.of(state.problem.geometry, diameter=diameter, width=width)
-        projector = replace(projector, geometry=state.problem.geometry)
-        faintest = height_of_faintest(model.atoms, species_known=species_known)
-        model, added = completed(model, state, projector, faintest=faintest, min_distance=min_distance)
-        changes.append(added)
-        if not len(added.gains):
-            break
-    if not strict:
-        model, dropped = pruned(model, state, min_distance=min_distance, last=True)
-        changes.append(dropped)
-    return model, state, Changes.joined(changes)
-
-
-def _ended(
-    fitted: State, model: Model, settings: RefineSettings, *, min_distance: float, seen: Callable[[State], None]
-) -> tuple[Model, State, Changes]:
-    """The fit to all images; atoms that fade, or end nearer to others than atoms are, go; the rest is fitted again."""
-    data, number = fitted.data.all_fitted(), fitted.round + 1
-    changes: list[Changes] = []
-    for repeat in range(_ENDS):
-        steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
-        state = settled(steps, settings.iterations, seen)
-        model = replace(model, atoms=state.values)
-        fewer, dropped = apart(model, state, min_distance=min_distance)
-        if not len(dropped.gains) or repeat == _ENDS - 1:
-            break
-        model = fewer
-        changes.append(dropped)
-    return model, state, Changes.joined(changes)
-
-
-def _contacts(atoms: GaussianAtoms, settings: RefineSettings) -> Contacts:
-    return Contacts.of(atoms) if settings.contacts else Contacts.none(len(atoms.widths))
 
 
 def _errors(state: State, seed: int) -> Floats:

@@ -4,52 +4,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_crystal import SPACING, crystal, crystal_series
 
 from aet2dft.errors import InputError
-from aet2dft.recon.atoms.atom_rounds import (
-    Data,
-    Model,
-    apart,
-    completed,
-    gauss_newton,
-    height_of_faintest,
-    pruned,
-    settled,
-)
+from aet2dft.recon.atoms.atom_descent import Data, gauss_newton, settled
+from aet2dft.recon.atoms.atom_rounds import Model, apart, completed, height_of_faintest, pruned
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.contacts import Contacts
-from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.atoms.image_model import GaussianAtoms
 from aet2dft.recon.atoms.residuals import BackProjector
-from aet2dft.recon.geometry import tilt_rotations
-from aet2dft.recon.tilt_series import TiltSeries
 
-TILTS = np.linspace(-68, 68, 30)
-SPACING = 7.0
 NEAREST = 5.4
+"""Pixels: least distance of two atoms."""
 
 
-def crystal():
-    places = SPACING * (np.indices((4, 4, 4)).reshape(3, -1).T - 1.5)
-    kinds = np.arange(64) % 2
-    return GaussianAtoms(
-        positions=places + np.random.default_rng(0).uniform(-0.3, 0.3, places.shape),
-        heights=np.array([80.0, 320.0])[kinds],
-        kinds=kinds,
-        widths=np.array([1.35, 1.35]),
-    )
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def series():
-    """Images of the crystal, Poisson noise."""
-    geometry = ImageGeometry(
-        axes=np.ascontiguousarray(np.swapaxes(tilt_rotations(TILTS), 1, 2)[:, :2]),
-        centers=np.full((30, 2), 32.0),
-        shape=(64, 64),
-    )
-    exact = images(geometry, crystal())
-    noisy = np.random.default_rng(0).poisson(exact) + np.random.default_rng(1).normal(size=exact.shape)
-    return TiltSeries.from_angles(noisy.astype(np.float32), TILTS, pixel_size=0.4)
+    return crystal_series()
 
 
 def model_of(atoms):
@@ -61,32 +32,6 @@ def settled_at(series, atoms):
     model = model_of(atoms).in_order()
     state = settled(gauss_newton(Data.of(series, 0.1), model.atoms), 4, lambda _: None)
     return replace(model, atoms=state.values), state
-
-
-def test_held_out_images_are_spread_over_the_tilts_and_are_not_fitted(series):
-    data = Data.of(series, 0.1)
-    assert len(data.held_out) == 3
-    assert set(data.held_out) | set(data.fitted) == set(range(30))
-    assert not set(data.held_out) & {0, 29}
-    assert np.diff(np.sort(series.tilt_angles[data.held_out])).min() > 20
-    assert not data.all_fitted().held_out.size
-    assert not Data.of(series, 0.0).held_out.size
-    assert Data.of(series, 0.01).held_out.tolist() == [10, 19]
-    blank = np.isin(np.arange(30), [0, 10, 20])
-    known = Data.of(series, 0.01, shown=~blank)
-    assert known.held_out.tolist() == [11, 19]
-    assert set(known.held_out) | set(known.fitted) == set(range(30))
-    assert not Data.of(series, 0.1, shown=np.arange(30) < 9).held_out.size
-
-
-def test_steps_lower_the_r_factor_of_held_out_images(series):
-    """Truth: the atoms; the start is wrong by 0.3 pixels, the end by the 0.17 of the noise."""
-    truth = crystal()
-    start = replace(truth, positions=truth.positions + np.random.default_rng(2).uniform(-0.3, 0.3, (64, 3)))
-    states = []
-    state = settled(gauss_newton(Data.of(series, 0.1), start), 4, states.append)
-    assert state.r_free < states[0].r_free
-    assert np.sqrt(((state.values.positions - truth.positions) ** 2).sum(axis=1).mean()) < 0.2
 
 
 def test_the_order_of_atoms_does_not_change_a_byte(series):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aet2dft.recon.atoms.atom_rounds import Data, gauss_newton, settled
+from aet2dft.recon.atoms.atom_descent import Data, gauss_newton, settled
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.geometry import tilt_rotations
