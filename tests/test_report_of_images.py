@@ -31,10 +31,11 @@ from aet2dft.html_report.tomography import NO_IMAGES, Fit, Tomography, last_fit
 from aet2dft.html_report.viewer import viewer_data
 from aet2dft.plot.tilt_images import typical_images
 from aet2dft.recon.atoms.edits import edit
+from aet2dft.recon.atoms.simulate import model_images
 from aet2dft.recon.images import noise
 from aet2dft.recon.images.conventions import ConventionCheck
 from aet2dft.recon.images.noise import noise_r_factor
-from aet2dft.recon.verification.round_trip import model_images, verify
+from aet2dft.recon.verification.round_trip import verify
 from aet2dft.recon.verification.scattering import ImageComparison
 from aet2dft.reporting import report
 

@@ -23,7 +23,8 @@ from aet2dft.html_report.tomography import Tomography, last_fit, tomography_sect
 from aet2dft.html_report.volume_section import has_wedge, reconstruct_section, slices_picture
 from aet2dft.recon.atoms.edits import Edit, edit
 from aet2dft.recon.images.conventions import ConventionCheck
-from aet2dft.recon.verification.round_trip import Chain, verify
+from aet2dft.recon.verification.chain import Chain
+from aet2dft.recon.verification.round_trip import verify
 
 
 def paragraph(tomography, atoms=None):

@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 from strategies import rotations, seeds, variants
 
 from aet2dft.errors import InputError
+from aet2dft.recon.atoms.simulate import model_images
 from aet2dft.recon.metrics import image_fit
 from aet2dft.recon.tilt_series import TiltSeries
-from aet2dft.recon.verification.round_trip import model_images
 from aet2dft.structure.variants import VARIANTS
 from aet2dft.synthetic import (
     FALSE_ATOM_DISTANCE,

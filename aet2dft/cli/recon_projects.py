@@ -41,7 +41,8 @@ from aet2dft.recon.images.conventions import is_quick
 from aet2dft.recon.images.image_folders import image_files
 from aet2dft.recon.images.readers import read_support, read_tilt_series, read_volume
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.verification.round_trip import Chain, simulation_seconds
+from aet2dft.recon.verification.chain import Chain
+from aet2dft.recon.verification.round_trip import simulation_seconds
 from aet2dft.recon.volumes import forecast
 from aet2dft.recon.volumes.preparation import plan
 from aet2dft.recon.volumes.reconstruction import Reconstruction

@@ -21,9 +21,10 @@ from aet2dft.recon.atoms.classification import Classification
 from aet2dft.recon.atoms.image_poses import rotation_matrices
 from aet2dft.recon.atoms.peaks import FAINT, Trace
 from aet2dft.recon.atoms.refinement import Refinement
+from aet2dft.recon.atoms.simulate import model_images
 from aet2dft.recon.metrics import format_r
 from aet2dft.recon.tilt_series import TiltSeries, Volume
-from aet2dft.recon.verification.round_trip import Verification, model_images, species_known
+from aet2dft.recon.verification.round_trip import Verification, species_known
 from aet2dft.recon.verification.scattering import ImageComparison
 
 MAX_ROWS = 60

@@ -11,7 +11,8 @@ from aet2dft.plot import style
 from aet2dft.plot.style import Panels
 from aet2dft.recon.atoms.assignments import class_names
 from aet2dft.recon.atoms.classification import Classification
-from aet2dft.recon.verification.round_trip import DepthProfile, Verification
+from aet2dft.recon.verification.depth import DepthProfile
+from aet2dft.recon.verification.round_trip import Verification
 
 _BINS = 80
 _ABOVE_TICKS = 0.055

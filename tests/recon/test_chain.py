@@ -10,7 +10,7 @@ from ase import Atoms
 from aet2dft.config import ClassifySettings, ImagesSettings, RefineSettings
 from aet2dft.recon.images.readers import read_support, read_tilt_series
 from aet2dft.recon.metrics import match
-from aet2dft.recon.verification.round_trip import Chain, run_chain
+from aet2dft.recon.verification.chain import Chain, run_chain
 
 CHAIN = Chain(steps=(ClassifySettings(species=("Si",)), RefineSettings()))
 

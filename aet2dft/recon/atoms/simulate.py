@@ -105,6 +105,22 @@ def simulate_images(
     )
 
 
+def model_images(atoms: Atoms, series: TiltSeries) -> NDArray[np.float32]:
+    """Images (n, nx, ny) of a model in the geometry of a series: fitted intensities and widths where it has them."""
+    intensity, width = atoms.arrays.get("intensity"), atoms.arrays.get("peak_width")
+    if intensity is not None:
+        intensity = np.maximum(intensity, 0.0)  # a height that is fitted may be a little below nothing
+    return simulate_images(
+        atoms,
+        series.rotations,
+        shape=(series.projections.shape[1], series.projections.shape[2]),
+        pixel_size=series.pixel_size,
+        center=series.center,
+        intensity=intensity if intensity is not None and intensity.any() else None,
+        width=width if width is not None and (width > 0).all() else WIDTH,
+    )
+
+
 def simulate(
     atoms: Atoms,
     angles: ArrayLike,

@@ -11,52 +11,24 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from aet2dft.config import ClassifySettings, ReconstructSettings, RefineSettings, TraceSettings, VerifySettings
+from aet2dft.config import RefineSettings, VerifySettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.atom_fit import calibrate
 from aet2dft.recon.atoms.concerns import not_shown
 from aet2dft.recon.atoms.image_poses import corrected
 from aet2dft.recon.atoms.refinement import Refinement
-from aet2dft.recon.atoms.simulate import WIDTH, Noise, simulate_images, with_noise
+from aet2dft.recon.atoms.simulate import Noise, model_images, with_noise
 from aet2dft.recon.metrics import Match, match
 from aet2dft.recon.tilt_series import TiltSeries
+from aet2dft.recon.verification.chain import Chain, run_chain, usual_chain
+from aet2dft.recon.verification.depth import DepthProfile, depth_profile
 from aet2dft.recon.verification.frames import match_any_frame, match_turned, turn_of
 from aet2dft.recon.verification.multislice import Microscope, with_source
 from aet2dft.recon.verification.scattering import ImageComparison, compare_images, fine_images, scans, seconds_needed
 
 Warnings = tuple[str, ...]
-_LAYER = 2.0
-"""Å: thickness of the layers below the surface in which errors are counted."""
 _SAME_OBJECT = 0.5
 """Part of the smaller of two models that is matched at least where they are of the same object."""
-_AT_ONCE = 100
-"""Atoms whose distances to all faces of the hull are held together."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chain:
-    """Settings of the steps between images and atoms."""
-
-    reconstruct: ReconstructSettings = ReconstructSettings()
-    """Images to volume."""
-    trace: TraceSettings = TraceSettings()
-    """Volume to candidates."""
-    steps: tuple[ClassifySettings | RefineSettings, ...] = ()
-    """What comes after tracing, in its order."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DepthProfile:
-    """What was found of the reference, layer by layer below its surface."""
-
-    depth: NDArray[np.float64]
-    """(n,), Å: middle of every layer, from the convex hull inward."""
-    n_atoms: NDArray[np.int64]
-    """(n,): atoms of the reference in the layer."""
-    fraction_identified: NDArray[np.float64]
-    """(n,): those found with the right species."""
-    rmsd: NDArray[np.float64]
-    """(n,), Å: of those found; NaN where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,24 +54,6 @@ class Verification:
     def turn(self) -> float:
         """Degrees by which the reference was turned, besides axes that were exchanged or reversed."""
         return turn_of(self.orientation)
-
-
-def usual_chain(atoms: Atoms, refinement: Refinement | None = None) -> Chain:
-    """The steps that atoms show to have gone through, with their usual settings.
-
-    Parameters
-    ----------
-    atoms : Atoms
-        With species where they were classified, with `position_sigma` where they were refined.
-    refinement : Refinement, optional
-        How they were refined; tells whether the geometry of the images was fitted.
-    """
-    species = tuple(chemical_symbols[z] for z in np.unique(atoms.numbers) if z)
-    steps: tuple[ClassifySettings | RefineSettings, ...] = (ClassifySettings(species=species),) if species else ()
-    if refinement is not None or "position_sigma" in atoms.arrays:
-        posed = refinement is not None and bool(refinement.shifts.any() or refinement.rotations.any())
-        steps += (RefineSettings(fit_geometry=posed),)
-    return Chain(steps=steps)
 
 
 def verify(
@@ -278,53 +232,6 @@ def _microscope(settings: VerifySettings) -> Microscope:
     return Microscope(energy=energy, convergence=settings.convergence, detector=settings.detector)
 
 
-def run_chain(series: TiltSeries, chain: Chain, *, support: NDArray[np.bool_] | None = None, seed: int = 0) -> Atoms:
-    """From images to atoms: reconstruct, trace, and the steps that follow.
-
-    Parameters
-    ----------
-    series : TiltSeries
-        Images.
-    chain : Chain
-        Settings of the steps.
-    support : ndarray of bool, shape (nx, ny, nz), optional
-        Where the object is.
-    seed : int
-        Of the choice of left-out images.
-    """
-    from aet2dft.recon.atoms.classification import classify
-    from aet2dft.recon.atoms.peaks import trace
-    from aet2dft.recon.atoms.refinement import refine
-    from aet2dft.recon.volumes.reconstruction import reconstruct
-
-    volume, _ = reconstruct(series, chain.reconstruct, support=support, seed=seed)
-    atoms, _ = trace(volume, chain.trace)
-    fitted = False
-    for settings in chain.steps:
-        if isinstance(settings, ClassifySettings):
-            atoms, _ = classify(atoms, None if fitted else volume, settings)
-        else:
-            atoms, _ = refine(atoms, series, settings, min_distance=chain.trace.min_distance, seed=seed)
-            fitted = True
-    return atoms
-
-
-def model_images(atoms: Atoms, series: TiltSeries) -> NDArray[np.float32]:
-    """Images (n, nx, ny) of a model in the geometry of a series: fitted intensities and widths where it has them."""
-    intensity, width = atoms.arrays.get("intensity"), atoms.arrays.get("peak_width")
-    if intensity is not None:
-        intensity = np.maximum(intensity, 0.0)  # a height that is fitted may be a little below nothing
-    return simulate_images(
-        atoms,
-        series.rotations,
-        shape=(series.projections.shape[1], series.projections.shape[2]),
-        pixel_size=series.pixel_size,
-        center=series.center,
-        intensity=intensity if intensity is not None and intensity.any() else None,
-        width=width if width is not None and (width > 0).all() else WIDTH,
-    )
-
-
 def simulated_series(
     exact: NDArray[np.float32], series: TiltSeries, settings: VerifySettings, *, seed: int
 ) -> TiltSeries:
@@ -360,41 +267,3 @@ def _right(found: Atoms, reference: Atoms, pairs: Match) -> NDArray[np.bool_]:
     """(n,): pairs that are of one species; all where one of the two models has none."""
     here, there = found.numbers[pairs.pairs[:, 0]], reference.numbers[pairs.pairs[:, 1]]
     return np.asarray((here == there) | (not found.numbers.any()) | (not reference.numbers.any()))
-
-
-def depth_profile(reference: Atoms, pairs: Match, *, right: NDArray[np.bool_]) -> DepthProfile:
-    """Errors in layers below the convex hull of the reference.
-
-    Parameters
-    ----------
-    reference : Atoms
-        Positions in Å.
-    pairs : Match
-        With this reference.
-    right : ndarray of bool, shape (n,)
-        Pairs whose species is right.
-    """
-    layer = np.floor(_depth(reference.positions) / _LAYER).astype(np.int64)
-    n = int(layer.max()) + 1
-    of_pairs = layer[pairs.pairs[:, 1]]
-    squares = np.square(pairs.differences).sum(axis=1)
-    total, matched = np.bincount(layer, minlength=n), np.bincount(of_pairs, minlength=n)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rmsd = np.sqrt(np.bincount(of_pairs, weights=squares, minlength=n) / matched)
-        fraction = np.bincount(of_pairs, weights=right, minlength=n) / total
-    return DepthProfile(
-        depth=np.arange(0.5, n) * _LAYER, n_atoms=total.astype(np.int64), fraction_identified=fraction, rmsd=rmsd
-    )
-
-
-def _depth(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Å (N,): distance below the convex hull; zero for atoms that span no volume."""
-    from scipy.spatial import ConvexHull, QhullError
-
-    try:
-        planes = ConvexHull(positions).equations
-    except (QhullError, ValueError):
-        return np.zeros(len(positions))
-    blocks = np.array_split(positions, len(positions) // _AT_ONCE + 1)
-    outward = [(block @ planes[:, :3].T + planes[:, 3]).max(axis=1) for block in blocks]
-    return np.asarray(np.maximum(0.0, -np.concatenate(outward)))

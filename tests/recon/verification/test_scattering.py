@@ -8,10 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from aet2dft.config import VerifySettings
 from aet2dft.errors import InputError, ResourceError
-from aet2dft.recon.atoms.simulate import Noise, simulate, simulate_images
+from aet2dft.recon.atoms.simulate import Noise, model_images, simulate, simulate_images
 from aet2dft.recon.verification import multislice, scattering
 from aet2dft.recon.verification.multislice import Microscope
-from aet2dft.recon.verification.round_trip import model_images, simulation_seconds, verify
+from aet2dft.recon.verification.round_trip import simulation_seconds, verify
 from aet2dft.recon.verification.scattering import compare_images, fine_images, scans, seconds_needed
 from aet2dft.synthetic import core_shell
 
