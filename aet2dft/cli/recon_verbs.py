@@ -1,4 +1,4 @@
-"""The verbs from images to atoms: load, call, save, summarize; what they load is found in `recon_projects`."""
+"""The verbs from images to atoms: load, call, save, summarize; what is loaded is found in `recon_projects`."""
 
 from __future__ import annotations
 
@@ -209,8 +209,9 @@ def verify(step: Step, source: Model) -> Outcome:
 
     from aet2dft.atoms import digest
     from aet2dft.cli.projects import foretell, refuse_other_atoms
-    from aet2dft.cli.recon_projects import results, to_verify, verification_plan
+    from aet2dft.cli.recon_projects import results
     from aet2dft.cli.recon_summaries import verify_keys, verify_lines
+    from aet2dft.cli.verify_projects import to_verify, verification_plan
     from aet2dft.recon.verification.round_trip import Verification
     from aet2dft.recon.verification.round_trip import verify as test
 

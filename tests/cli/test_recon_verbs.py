@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose
 from scipy.io import savemat
 
 from aet2dft import store
-from aet2dft.cli.recon_projects import chain_of
+from aet2dft.cli.verify_projects import chain_of
 from aet2dft.config import ImagesSettings
 from aet2dft.recon.atoms.concerns import beyond_images
 from aet2dft.recon.atoms.refinement import Refinement
