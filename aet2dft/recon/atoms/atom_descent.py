@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft.recon.atoms import atom_fit
-from aet2dft.recon.atoms.atom_fit import Calibration, Problem
+from aet2dft.recon.atoms.atom_fit import Problem
 from aet2dft.recon.atoms.contacts import Contacts
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.atoms.image_noise import Calibration, calibrate, normalized
 from aet2dft.recon.atoms.image_poses import posed
 from aet2dft.recon.atoms.image_search import relocated
 from aet2dft.recon.tilt_series import TiltSeries
@@ -131,7 +132,7 @@ def gauss_newton(
     while True:
         geometry = data.geometry.of_images(data.fitted)
         model = images(geometry, atoms)
-        atoms, calibration = atom_fit.normalized(atoms, atom_fit.calibrate(measured, model))
+        atoms, calibration = normalized(atoms, calibrate(measured, model))
         model = images(geometry, atoms)
         problem = Problem.of(geometry, measured, model, calibration)
         residual = problem.target - model
@@ -196,4 +197,4 @@ def _r_free(data: Data, atoms: GaussianAtoms) -> float:
         return float("nan")
     measured = data.measured[data.held_out]
     model = images(data.geometry.of_images(data.held_out), atoms)
-    return float(np.nanmean(atom_fit.calibrate(measured, model).r_factors(measured, model)))
+    return float(np.nanmean(calibrate(measured, model).r_factors(measured, model)))

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aet2dft.recon.atoms.atom_fit import Calibration, Problem, calibrate
+from aet2dft.recon.atoms.atom_fit import Problem
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, derivative, images
+from aet2dft.recon.atoms.image_noise import Calibration, calibrate
 from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]

@@ -7,8 +7,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
-from aet2dft.recon.atoms.atom_fit import calibrate
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
+from aet2dft.recon.atoms.image_noise import calibrate
 from aet2dft.recon.tilt_series import TiltSeries
 
 _KEPT = 0.5

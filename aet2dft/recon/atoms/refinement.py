@@ -20,7 +20,7 @@ from aet2dft.config import RefineSettings
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms import concerns
 from aet2dft.recon.atoms.atom_descent import Data, State
-from aet2dft.recon.atoms.atom_fit import standard_errors
+from aet2dft.recon.atoms.atom_errors import standard_errors
 from aet2dft.recon.atoms.atom_rounds import Model, ended, in_rounds
 from aet2dft.recon.atoms.changes import Changes
 from aet2dft.recon.atoms.classification import by_brightness
@@ -159,7 +159,7 @@ def refine(
     Pairs that are nearer than 99 of 100 well known neighbors are pushed apart (`Contacts.of`): atoms that noise
     outshines would else end inside their neighbors.
 
-    Standard errors are those of the normal matrix, with neighbors that move along (`atom_fit.standard_errors`), and
+    Standard errors are those of the normal matrix, with neighbors that move along (`atom_errors.standard_errors`), and
     enlarged where the residuals pull at the atoms by more than noise (`model_error.misfit`). What all images lack in
     the same way does not show there.
     """

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from aet2dft.config import RefineSettings
 from aet2dft.memory import require_memory
-from aet2dft.recon.atoms.atom_fit import probes
+from aet2dft.recon.atoms.atom_errors import probes
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.tilt_series import TiltSeries
 

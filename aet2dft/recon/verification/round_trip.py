@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from aet2dft.config import RefineSettings, VerifySettings
 from aet2dft.errors import InputError
-from aet2dft.recon.atoms.atom_fit import calibrate
 from aet2dft.recon.atoms.concerns import not_shown
+from aet2dft.recon.atoms.image_noise import calibrate
 from aet2dft.recon.atoms.image_poses import corrected
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.atoms.simulate import Noise, model_images, with_noise

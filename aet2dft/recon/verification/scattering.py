@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aet2dft.atoms import digest
 from aet2dft.errors import ResourceError
-from aet2dft.recon.atoms.atom_fit import calibrate
+from aet2dft.recon.atoms.image_noise import calibrate
 from aet2dft.recon.metrics import correlations
 from aet2dft.recon.tilt_series import TiltSeries
 from aet2dft.recon.verification.multislice import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from aet2dft.recon.atoms import atom_fit
+from aet2dft.recon.atoms import atom_fit, image_noise
 from aet2dft.recon.atoms.atom_fit import Problem
 from aet2dft.recon.atoms.evidence import Heights, Places, log_odds
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
@@ -49,7 +49,7 @@ def fitted():
     exact = images(GEOMETRY, atoms)
     noisy = np.random.default_rng(0).poisson(exact).astype(np.float32)
     noisy += np.random.default_rng(1).normal(size=exact.shape).astype(np.float32)
-    problem = Problem.of(GEOMETRY, noisy, exact, atom_fit.calibrate(noisy, exact))
+    problem = Problem.of(GEOMETRY, noisy, exact, image_noise.calibrate(noisy, exact))
     heights = atoms.heights + atom_fit.alone(problem, atoms, problem.target - exact)[0]
     atoms = replace(atoms, heights=heights)
     return problem, atoms, problem.target - images(GEOMETRY, atoms)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from aet2dft.recon.atoms import atom_fit
-from aet2dft.recon.atoms.atom_fit import Calibration, Problem
+from aet2dft.recon.atoms.atom_fit import Problem
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images, normal_blocks
+from aet2dft.recon.atoms.image_noise import Calibration
 from aet2dft.recon.atoms.model_error import SECTORS, misfit
 from aet2dft.recon.geometry import tilt_rotations
 
