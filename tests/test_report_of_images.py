@@ -162,6 +162,15 @@ def test_an_r_factor_that_an_empty_model_would_have_too_says_nothing(noise, r_fa
     assert all(light.reason.endswith(words) for light in lights)
 
 
+def test_a_fit_to_so_few_images_that_none_was_left_out_is_not_green(monkeypatch):
+    for n, expected in ((9, ["good", "fair"]), (10, ["good"])):
+        fit = Fit(model="atoms", r_factor=0.1, r_free=None, noise=np.full(n, 0.1))
+        monkeypatch.setattr("aet2dft.html_report.image_gates.last_fit", lambda tomography, fit=fit: fit)
+        lights = image_gates(NO_IMAGES, None)
+        assert [light.level for light in lights] == expected
+    assert lights[0].name == "R factor"
+
+
 def test_what_is_found_in_simulated_images_of_the_model_is_not_said_to_be_the_truth():
     t = small_tomography()
     own = replace(t, verification=replace(t.verification, method="linear"))

@@ -8,7 +8,7 @@ from ase import Atoms
 from aet2dft.atoms import neighbor_distances
 from aet2dft.html_report.parts import Gate, level_of, number, percent
 from aet2dft.html_report.tomography import Fit, Tomography, last_fit
-from aet2dft.recon.atoms.concerns import BAD_IMAGE, bad_image_limit, beyond_images, not_shown
+from aet2dft.recon.atoms.concerns import BAD_IMAGE, bad_image_limit, beyond_images, not_judged, not_shown
 from aet2dft.recon.images.noise import unexplained
 from aet2dft.recon.metrics import format_r
 from aet2dft.recon.verification.round_trip import Verification
@@ -45,6 +45,7 @@ def _fit(fit: Fit) -> list[Gate]:
     silent = level_of(empty, LIMITS["unexplained"]) != "poor"
     for name, value in (("R factor", fit.r_factor), ("left out", fit.r_free)):
         if value is None:
+            found += [Gate(name=name, level="fair", reason=note) for note in not_judged(len(fit.noise))]
             continue
         rest = unexplained(value, noise)
         of = f"of the {fit.model}" if name == "R factor" else "for images that were left out"

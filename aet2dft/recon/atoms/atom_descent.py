@@ -31,7 +31,7 @@ _NO_GAIN = 1e-3
 """Relative fall of the R factor of held-out images that is none: what comes after it fits noise."""
 _SETTLED = 0.02
 """Fall of half chi-square per atom that is none: four numbers that move by a tenth of their standard errors."""
-_LEAST_IMAGES = 10
+LEAST_IMAGES = 10
 """With fewer images none is held out."""
 _LEAST_HELD_OUT = 2
 """One alone would be that at the middle of the range, which often is a zone axis and fits worse than all others."""
@@ -59,7 +59,7 @@ class Data:
         """Hold out a fraction of the images that show the atoms, two at least, evenly in tilt but no end of it."""
         tilts = series.tilt_angles if shown is None else np.where(shown, series.tilt_angles, np.inf)
         n = int(np.isfinite(tilts).sum())
-        count = max(_LEAST_HELD_OUT, round(fraction * n)) if fraction > 0 and n >= _LEAST_IMAGES else 0
+        count = max(_LEAST_HELD_OUT, round(fraction * n)) if fraction > 0 and n >= LEAST_IMAGES else 0
         places = np.rint(np.linspace(0, n - 1, count + 2)[1:-1]).astype(np.intp)
         held_out = np.sort(np.argsort(tilts, kind="stable")[places])
         return cls(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from aet2dft.atoms import names_of
 from aet2dft.config import ReconstructSettings
 from aet2dft.recon.algorithms.catalog import choose
+from aet2dft.recon.atoms.atom_descent import LEAST_IMAGES
 from aet2dft.recon.atoms.image_poses import in_place
 from aet2dft.recon.tilt_series import TiltSeries
 
@@ -133,6 +134,17 @@ def not_confirmed(before: float, after: float) -> Sentences:
     return (
         f"the R factor of the held-out images rose from {before:.3f} to {after:.3f}: these images, or the atoms, are "
         "unlike what the others show; hold out others with a larger --held-out and compare",
+    )
+
+
+def not_judged(n_images: int) -> Sentences:
+    """That so few images show the atoms that none is held out."""
+    if n_images >= LEAST_IMAGES:
+        return ()
+    images = "1 image is" if n_images == 1 else f"{n_images} images are"
+    return (
+        f"{images} too few to hold any out: nothing independent judges the result, and false atoms may explain so few "
+        "images as well; `verify` tells how many are found again",
     )
 
 

@@ -217,6 +217,7 @@ def refine(
             *concerns.bad_images(per_image),
             *_poses(last, series, shifts, rotations),
             *concerns.not_confirmed(history[0][3], state.r_free),
+            *concerns.not_judged(int(shown.sum())),
         ),
     )
 

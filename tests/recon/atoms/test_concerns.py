@@ -8,6 +8,7 @@ from aet2dft.recon.atoms.concerns import (
     found_elsewhere,
     near_pairs,
     not_confirmed,
+    not_judged,
     replaced,
     spread,
     volume_of_before,
@@ -76,3 +77,9 @@ def test_a_rise_of_the_r_factor_of_held_out_images_is_said_beyond_what_the_volum
     assert not_confirmed(0.5267, 0.5315) == ()
     assert not_confirmed(0.2, 0.15) == ()
     assert not_confirmed(np.nan, np.nan) == ()
+
+
+def test_images_too_few_for_any_to_be_held_out_are_said_to_judge_nothing():
+    assert not_judged(10) == ()
+    assert not_judged(9)[0].startswith("9 images are too few to hold any out")
+    assert not_judged(1)[0].startswith("1 image is")
