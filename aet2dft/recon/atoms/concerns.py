@@ -26,6 +26,8 @@ _MOST_LISTED = 10
 """Atoms or images that a sentence names."""
 _REPLACED = 0.25
 """Fraction of the atoms that are elsewhere in the end, from which on they may not be those that the images show."""
+_WRONG = 0.01
+"""Fraction of the atoms that are of another species than is said, by their confidence, from which on it is."""
 _RISEN = 1.03
 """Factor on the R factor of held-out images that is said; atoms from a volume that knew them start lower by less."""
 
@@ -134,6 +136,17 @@ def not_confirmed(before: float, after: float) -> Sentences:
     return (
         f"the R factor of the held-out images rose from {before:.3f} to {after:.3f}: these images, or the atoms, are "
         "unlike what the others show; hold out others with a larger --held-out and compare",
+    )
+
+
+def overlapping(confidence: Floats) -> Sentences:
+    """That heights do not tell species apart, by the confidence (N,) of every atom."""
+    wrong = float((1.0 - confidence).sum())
+    if wrong < max(1.0, _WRONG * len(confidence)):
+        return ()
+    return (
+        f"about {wrong:.0f} of {len(confidence):,} atoms are of another species than is said, by their confidence: the "
+        "heights of species overlap; are there fewer species, or is it noise?",
     )
 
 

@@ -214,6 +214,7 @@ def refine(
             *concerns.replaced(len(atoms), n_added, n_dropped, moved, 0.5 * min_distance),
             *concerns.spread(atoms.positions[came], result.positions[: len(came)]),
             *concerns.near_pairs(result, min_distance),
+            *concerns.overlapping(result.arrays["species_confidence"]),
             *concerns.bad_images(per_image),
             *_poses(last, series, shifts, rotations),
             *concerns.not_confirmed(history[0][3], state.r_free),

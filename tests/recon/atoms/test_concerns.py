@@ -9,6 +9,7 @@ from aet2dft.recon.atoms.concerns import (
     near_pairs,
     not_confirmed,
     not_judged,
+    overlapping,
     replaced,
     spread,
     volume_of_before,
@@ -83,3 +84,9 @@ def test_images_too_few_for_any_to_be_held_out_are_said_to_judge_nothing():
     assert not_judged(10) == ()
     assert not_judged(9)[0].startswith("9 images are too few to hold any out")
     assert not_judged(1)[0].startswith("1 image is")
+
+
+def test_species_that_heights_do_not_tell_apart_are_said_with_the_number_of_atoms():
+    assert overlapping(np.full(100, 0.7))[0].startswith("about 30 of 100 atoms are of another species")
+    assert overlapping(np.r_[np.ones(990), np.full(10, 0.5)]) == ()
+    assert overlapping(np.full(4, 0.9)) == ()
