@@ -161,7 +161,10 @@ def _dft_output(folder: Path) -> dict[str, Any]:
     parse = espresso_output.parse if names.intersection(_OUTPUTS[:2]) else vasp_output.parse
     result = parse(folder)
     left_out = ("pseudo_md5", "warnings")
-    record = {key: value for key, value in asdict(result).items() if value is not None and key not in left_out}
+    # of every verb's record `status` and `version` are those of this package
+    names_here = {"status": "run_status", "version": "code_version"}
+    values = {key: value for key, value in asdict(result).items() if value is not None and key not in left_out}
+    record = {names_here.get(key, key): value for key, value in values.items()}
     problems = [] if result.status == "ok" else [f"{result.status}: {result.reason}"]
     return {"kind": "dft_output", **record, "problems": problems, "notes": list(result.warnings)}
 

@@ -94,8 +94,8 @@ STATUS = json.loads((DATA / "reference.json").read_text())["status"]
 @pytest.mark.parametrize("folder", STATUS)
 def test_every_stored_run_has_the_status_of_the_reference(folder):
     found = inspect(DATA / folder, None, PLAIN)
-    assert (found["kind"], found["status"]) == ("dft_output", STATUS[folder]["detail"])
-    assert (found["problems"] == []) == (found["status"] == "ok")
+    assert (found["kind"], found["run_status"]) == ("dft_output", STATUS[folder]["detail"])
+    assert (found["problems"] == []) == (found["run_status"] == "ok")
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):

@@ -267,7 +267,7 @@ def _choose_threads(variable: str, common: CommonSettings, *, unasked: int) -> N
 
 
 def _record(step: Step, outcome: Outcome) -> dict[str, Any]:
-    return {
+    common = {
         "verb": step.verb,
         "version": __version__,
         "status": "dry_run" if step.dry_run else step.status,
@@ -276,8 +276,9 @@ def _record(step: Step, outcome: Outcome) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - step.started, 3),
         "peak_memory_mb": peak_memory_mb(),
         "warnings": step.warnings,
-        **outcome.data,
     }
+    assert not common.keys() & outcome.data.keys(), "what all verbs say is said once"
+    return common | outcome.data
 
 
 def _version(show: bool) -> None:

@@ -38,7 +38,8 @@ def test_info_knows_projects_decks_and_outputs(collected, decks):
     folder = done("info", decks)
     assert (folder["kind"], folder["n_jobs"], folder["code"], folder["problems"]) == ("decks", 12, "espresso", [])
     output = done("info", decks / "volumes" / "v00000" / "scf")
-    assert (output["kind"], output["status"], output["problems"]) == ("dft_output", "ok", [])
+    assert (output["kind"], output["run_status"], output["problems"]) == ("dft_output", "ok", [])
+    assert (output["status"], output["version"]) == ("done", project["version"])
     assert done("info", decks / "volumes" / "v00000" / "scf" / "pw.out")["kind"] == "dft_output"
 
 
