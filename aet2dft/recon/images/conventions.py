@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aet2dft.errors import InputError
 from aet2dft.recon.algorithms import least_squares
+from aet2dft.recon.algorithms.extent import reaches_edges
 from aet2dft.recon.fourier.projector import project_volume
 from aet2dft.recon.geometry import compose, euler_angles
 from aet2dft.recon.images.calibration import added_up
@@ -27,6 +28,8 @@ _ITERATIONS = 10
 """Of least squares: enough for atoms to merge into a particle of the right shape."""
 _GROUND = 2.0
 """Percentile of a coarse image that is its ground."""
+_UNEVEN = 0.1
+"""Relative spread of brightness that is more than noise and zone axes make of one beam: 0.045 in published series."""
 _ALIKE = 0.05
 """Root mean square difference of two projections (2, 3) below which they are one: half a coarse pixel at the edge."""
 _CLOSE = 0.01
@@ -251,11 +254,16 @@ def _angles(series: TiltSeries) -> NDArray[np.float64]:
 
 
 def _coarse(series: TiltSeries, most: int) -> tuple[TiltSeries, int]:
-    """Images of at most so many pixels per edge, without their ground, and the pixels per edge that became one."""
+    """Images of at most so many pixels per edge, without ground and equally bright, and the pixels per edge of one."""
     binning = -(-max(series.projections.shape[1:]) // most)
     coarse = added_up(series, binning)
     ground = np.percentile(coarse.projections, _GROUND, axis=(1, 2), keepdims=True)
-    return replace(coarse, projections=coarse.projections - ground.astype(np.float32)), binning
+    images = coarse.projections - ground.astype(np.float32)
+    sums = images.sum(axis=(1, 2), keepdims=True)
+    # where all of the object is in every image, brightness is that of the beam
+    if sums.min() > 0 and sums.std() > _UNEVEN * sums.mean() and not reaches_edges(series):
+        images *= np.median(sums) / sums
+    return replace(coarse, projections=images), binning
 
 
 def _fit(coarse: TiltSeries, convention: Convention) -> ImageFit:

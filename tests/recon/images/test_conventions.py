@@ -111,6 +111,14 @@ def test_the_axes_order_and_signs_of_three_angles_are_found(turned, angles, name
     assert len(found.indistinguishable) == 1
 
 
+def test_images_of_different_brightness_are_told_apart_as_those_of_one_are(tilted):
+    """Truth: the verdict and nearly the margin of the images as they were."""
+    scale = np.random.default_rng(5).uniform(0.6, 1.4, (15, 1, 1)).astype(np.float32)
+    even, uneven = check(tilted, TILTS), check(scale * tilted, TILTS)
+    assert uneven.verdict == "as_given"
+    assert uneven.margin == pytest.approx(even.margin, rel=0.05)
+
+
 def test_noise_alone_decides_nothing():
     noise = np.random.default_rng(0).normal(1, 1, (15, *SHAPE)).astype(np.float32)
     assert check(noise, TILTS).verdict == "undecided"
