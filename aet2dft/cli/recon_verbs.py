@@ -149,7 +149,7 @@ def refine(step: Step, source: Model) -> Outcome:
         return Outcome(data=data, lines=[what, workload_line(data)], output=project, source=source)
 
     nearest = min_distance_of(source)
-    most = step.settings.iterations * (step.settings.rounds + 2)
+    most = step.settings.iterations * (step.settings.rounds + 4)
     steps = itertools.count(1)
 
     def run() -> dict[str, Any]:

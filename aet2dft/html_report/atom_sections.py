@@ -216,9 +216,11 @@ def _refine_pictures(
         name="refinement",
         alt="R factor of fitted and held-out images against the steps of the refinement.",
         caption=(
-            f"{len(result.history)} steps; the last ones fit all images. The R factor of held-out images can rise at "
+            f"{len(result.history)} steps; the last rounds fit all images. The R factor of held-out images can rise at "
             "first, where the volume that the atoms come from knew these images. Where it clearly rises after a dotted "
             "line, atoms that were added there explain noise."
+            if result.held_out.size
+            else f"{len(result.history)} steps; no image was held out."
         ),
     )
     return (history,) if series is None else (history, _atom_images(series, atoms, result, noise, later))
@@ -316,7 +318,11 @@ def verify_section(found: Atoms | None, result: Verification, warnings: tuple[st
     match, known = result.match, result.method == "truth"
     against = "a known model" if known else f"what the same steps find in images of the model ({result.method})"
     right = "with the right species" if species_known(found, result) else "by position alone, species being unknown"
-    limit = "" if known else " It is an upper bound: what such images do not contain, the check cannot find."
+    limit = (
+        ""
+        if known
+        else " It is an estimate: errors that such images do not have, as of multiple scattering, are not in it."
+    )
     pictures: tuple[Picture, ...] = ()
     if found is not None:
         pictures = (

@@ -68,6 +68,7 @@ def in_rounds(
     data: Data,
     model: Model,
     settings: RefineSettings,
+    numbers: range,
     *,
     min_distance: float,
     species_known: bool,
@@ -82,7 +83,9 @@ def in_rounds(
     model : Model
         Where to start.
     settings : RefineSettings
-        Rounds and steps of each; whether contacts hold the atoms apart.
+        Steps of a round; whether contacts hold the atoms apart.
+    numbers : range
+        Of the rounds; before the first nothing was added.
     min_distance : float
         Pixels: least distance of two atoms.
     species_known : bool
@@ -107,18 +110,18 @@ def in_rounds(
     changes: list[Changes] = []
     diameter = 2.0 * float(np.linalg.norm(model.atoms.positions, axis=1).max())
     projector: BackProjector | None = None
-    n_added = 0
-    for number in range(settings.rounds + 1):
+    n_added = int((model.source < 0).sum())
+    for number in numbers:
         steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))
         state = settled(steps, settings.iterations, seen)
         data = state.data
         model = replace(model, atoms=state.values)
-        strict = number >= _PATIENT
+        strict = number >= numbers[0] + _PATIENT
         model, dropped = pruned(model, state, min_distance=min_distance, last=strict)
         changes.append(dropped)
         n_added, before = int((model.source < 0).sum()), n_added
         few = n_added - before < (_MANY if strict else _WORTHWHILE) * len(model.source)
-        if number == settings.rounds or (number > 0 and few):
+        if number == numbers[-1] or (number > numbers[0] and few):
             break
         if projector is None:
             width = float(state.values.widths.mean())
@@ -136,18 +139,26 @@ def in_rounds(
 
 
 def ended(
-    fitted: State, model: Model, settings: RefineSettings, *, min_distance: float, seen: Callable[[State], None]
+    data: Data,
+    model: Model,
+    settings: RefineSettings,
+    number: int,
+    *,
+    min_distance: float,
+    seen: Callable[[State], None],
 ) -> tuple[Model, State, Changes]:
-    """The fit to all images; atoms that fade, or end nearer to others than atoms are, go; the rest is fitted again.
+    """The last fit; atoms that fade, or end nearer to others than atoms are, go; the rest is fitted again.
 
     Parameters
     ----------
-    fitted : State
-        After the last round.
+    data : Data
+        Images.
     model : Model
-        Its atoms.
+        Where to start.
     settings : RefineSettings
         Steps of a fit; whether contacts hold the atoms apart.
+    number : int
+        Of the round.
     min_distance : float
         Pixels: least distance of two atoms.
     seen : callable
@@ -158,7 +169,6 @@ def ended(
     model, state, changes
         As of `in_rounds`.
     """
-    data, number = fitted.data.all_fitted(), fitted.round + 1
     changes: list[Changes] = []
     for repeat in range(_ENDS):
         steps = gauss_newton(data, model.atoms, number, _contacts(model.atoms, settings))

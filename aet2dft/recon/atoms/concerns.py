@@ -88,8 +88,8 @@ def replaced(n_before: int, n_added: int, n_dropped: int, moved: Floats, far: fl
         return ()
     moves = f", {n_far} moved by more than {far:g} Å" if n_far else ""
     return (
-        f"{n_dropped} of {n_before} atoms were dropped{moves} and {n_added} added elsewhere: are these the atoms of "
-        "these images? look at their hand, axes and unit",
+        f"{n_dropped} of {n_before} atoms were dropped{moves} and {n_added} added elsewhere: they came from a volume "
+        "that was blurred, cut or noisy, or are not those of these images; then look at hand, axes and unit",
     )
 
 
@@ -104,7 +104,7 @@ def spread(before: Floats, after: Floats) -> Sentences:
     where = "farther apart" if factor > 1.0 else "nearer to each other"
     return (
         f"the atoms ended {100 * abs(factor - 1.0):.1f} % {where}, all together: is the size of a pixel that of these "
-        "images?",
+        "images, and was nothing of the object cut off?",
     )
 
 

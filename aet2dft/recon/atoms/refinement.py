@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,8 +154,8 @@ def refine(
     Few conjugate gradients regularize: badly determined combinations stay where the volume put them. Steps end when
     the held-out images gain no more. Then atoms that are hardly real (`evidence.log_odds`), or too near to a higher
     one, are dropped, the residual images are projected back, and what shows there like an atom is tried; so for some
-    rounds. In the end those stay that are rather real than not, and the last steps have all images. With `fit_geometry`
-    every image shifts and turns a little after each step (`image_poses`).
+    rounds. In the end those stay that are rather real than not; one more round and the last steps have all images. With
+    `fit_geometry` every image shifts and turns a little after each step (`image_poses`).
 
     Pairs that are nearer than 99 of 100 well known neighbors are pushed apart (`Contacts.of`): atoms that noise
     outshines would else end inside their neighbors.
@@ -177,10 +178,14 @@ def refine(
         if progress is not None:
             progress(state)
 
-    nearest, known = min_distance / series.pixel_size, bool(species.all())
-    model, state, changes = in_rounds(data, start, settings, min_distance=nearest, species_known=known, seen=seen)
-    model, last, dropped = ended(state, model, settings, min_distance=nearest, seen=seen)
-    changes = Changes.joined([changes, dropped])
+    model, state, last, changes = _fitted(
+        data,
+        start,
+        settings,
+        min_distance=min_distance / series.pixel_size,
+        species_known=bool(species.all()),
+        seen=seen,
+    )
     result, moved = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     came = np.sort(model.source[model.source >= 0])
     per_image = last.calibration.r_factors(series.projections, last.problem.target - last.residual)
@@ -266,6 +271,27 @@ def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
         widths=np.full(len(species), width / series.pixel_size),
     )
     return Model(atoms=gaussians, source=np.arange(len(atoms))).in_order(), species
+
+
+def _fitted(
+    data: Data,
+    model: Model,
+    settings: RefineSettings,
+    *,
+    min_distance: float,
+    species_known: bool,
+    seen: Callable[[State], None],
+) -> tuple[Model, State, State, Changes]:
+    """Rounds that held-out images judge, one with all images, and the last fit; the last states of first and last."""
+    rounds = partial(in_rounds, min_distance=min_distance, species_known=species_known, seen=seen)
+    model, judged, changes = rounds(data, model, settings, range(settings.rounds + 1))
+    everything, number, log = judged.data.all_fitted(), judged.round + 1, [changes]
+    if data.held_out.size and settings.rounds:
+        model, state, changes = rounds(everything, model, settings, range(number, number + 2))
+        everything, number = state.data, state.round + 1
+        log.append(changes)
+    model, last, changes = ended(everything, model, settings, number, min_distance=min_distance, seen=seen)
+    return model, judged, last, Changes.joined([*log, changes])
 
 
 def _errors(state: State, seed: int) -> Floats:

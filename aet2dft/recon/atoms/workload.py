@@ -63,5 +63,5 @@ def predicted_seconds(atoms: Atoms, series: TiltSeries, settings: RefineSettings
         images(ImageGeometry.of(series), gaussians)
         seconds.append(time.perf_counter() - begun)
     rounds = min(settings.rounds, _USUAL_ROUNDS)
-    steps = settings.iterations * (rounds + 2)
-    return min(seconds) * (_STEP * steps + _ROUND * rounds + _END + _PROBE * probes(len(atoms)))
+    steps, searches = settings.iterations * (rounds + 4), rounds + 1
+    return min(seconds) * (_STEP * steps + _ROUND * searches + _END + _PROBE * probes(len(atoms)))

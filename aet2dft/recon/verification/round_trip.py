@@ -108,7 +108,8 @@ def verify(
 
     Notes
     -----
-    Linear images hold no multiple scattering: what is found again in them is an upper bound of what was found. Where
+    What is found again is an estimate of what was found: linear images hold no multiple scattering, and faint atoms
+    that were missed are not in them; atoms that were placed badly may be found worse than those of the particle. Where
     only some images are simulated with multiple scattering, they are compared with the measured ones, and the chain
     is run on linear images.
     """
