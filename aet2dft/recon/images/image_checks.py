@@ -23,8 +23,9 @@ _DEEP = 255
 """An integer maximum below this is a count, not the end of a detector's range."""
 _FITS_BETTER = 2.5
 """How many times better (mean squares) the profiles along the wrong axis must agree in transposed images."""
-_MISALIGNED = 0.04
-"""Part of the length by which profiles may be moved to agree: images that are not aligned yet are not transposed."""
+_MISALIGNED, _PASSES = 0.15, 8
+"""Part of the length by which profiles may be moved to agree with their mean, and how often at most, one after another:
+images that are not aligned yet are not transposed."""
 _ALIKE = 1e-9
 """Rounding of the comparison."""
 _DARK = 0.5
@@ -194,8 +195,11 @@ def _spread(profiles: NDArray[np.float32]) -> float:
     directions = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     farthest = int(_MISALIGNED * profiles.shape[1])
     moved = np.stack([np.roll(directions, shift, axis=1) for shift in range(-farthest, farthest + 1)])
-    best = (moved @ directions.mean(axis=0)).argmax(axis=0)
-    directions = moved[best, np.arange(len(directions))]
+    for _ in range(_PASSES):
+        best = (moved @ directions.mean(axis=0)).argmax(axis=0)
+        before, directions = directions, moved[best, np.arange(len(best))]
+        if np.array_equal(directions, before):
+            break
     return max(_ALIKE, 1.0 - float(np.square(directions.mean(axis=0)).sum()))
 
 

@@ -20,7 +20,7 @@ from aet2dft.recon.images.image_checks import (
     mend_or_refuse,
 )
 from aet2dft.recon.images.readers import read_tilt_series
-from aet2dft.synthetic import fept_twin, tilt_series, uneven_tilts
+from aet2dft.synthetic import core_shell, fept_twin, tilt_series, uneven_tilts
 
 TILTS = np.linspace(-65.0, 64.0, 22)
 
@@ -171,10 +171,13 @@ def test_published_series_pass_and_are_refused_when_transposed(data_dir, folder,
         check_images(np.ascontiguousarray(series.projections.transpose(0, 2, 1)), series.tilt_angles)
 
 
-def test_images_that_are_not_aligned_yet_are_not_transposed():
-    """Truth: images of a crystal that were shifted by 1.2 pixels, rms, along each axis; transposed is refused."""
-    known = tilt_series(fept_twin(n_atoms=900, seed=4), uneven_tilts(40), counts=200, shift_error=1.2, seed=1)
-    assert check_images(known.series.projections, known.series.tilt_angles) == ()
-    still = tilt_series(fept_twin(n_atoms=900, seed=4), uneven_tilts(40), counts=200, seed=1).series
-    with pytest.raises(InputError, match="look transposed"):
-        check_images(still.projections.swapaxes(1, 2), still.tilt_angles)
+@pytest.mark.parametrize("pixels", [1.2, 3.0])
+@pytest.mark.parametrize("seed", [3, 4])
+def test_images_that_are_not_aligned_yet_are_not_transposed(pixels, seed):
+    """Truth: images of two crystals that were shifted by so much, rms, along each axis; transposed ones are refused."""
+    for atoms in (fept_twin(n_atoms=400, seed=seed), core_shell(400, core="Pd", shell="Pt", seed=seed)):
+        known = tilt_series(atoms, uneven_tilts(30, seed=seed), counts=200, shift_error=pixels, seed=seed)
+        assert check_images(known.series.projections, known.series.tilt_angles) == ()
+        still = tilt_series(atoms, uneven_tilts(30, seed=seed), counts=200, seed=seed).series
+        with pytest.raises(InputError, match="look transposed"):
+            check_images(still.projections.swapaxes(1, 2), still.tilt_angles)
