@@ -189,7 +189,7 @@ def refine(
     result, moved = _result(atoms, model, series.pixel_size, species, _errors(last, seed))
     came = np.sort(model.source[model.source >= 0])
     per_image = last.calibration.r_factors(series.projections, last.problem.target - last.residual)
-    check_kept(atoms, result, n_kept=len(came), min_distance=min_distance)
+    check_kept(atoms, result, kept=came, min_distance=min_distance)
     shifts, rotations = difference(last.data.geometry, ImageGeometry.of(series))
     names = [chemical_symbols[z] for z in species]
     n_added, n_dropped = len(result) - len(came), len(atoms) - len(came)

@@ -19,16 +19,18 @@ def fitted(n, error):
 
 def test_atoms_that_most_were_dropped_of_are_not_shown():
     before, after = fitted(10, 0.1), fitted(4, 0.1)
-    check_kept(before, fitted(6, 0.1), n_kept=6, min_distance=2.0)
+    check_kept(before, fitted(6, 0.1), kept=np.arange(6), min_distance=2.0)
     with pytest.raises(InputError, match="6 of 10 had to be dropped"):
-        check_kept(before, after, n_kept=4, min_distance=2.0)
+        check_kept(before, after, kept=np.arange(4), min_distance=2.0)
     # most candidates may be noise
-    check_kept(Atoms("X10", positions=before.positions), after, n_kept=4, min_distance=2.0)
+    check_kept(Atoms("X10", positions=before.positions), after, kept=np.arange(4), min_distance=2.0)
+    before.set_array("intensity", np.repeat([5.0, 1.0], [4, 6]))
+    check_kept(before, after, kept=np.arange(4), min_distance=2.0)
 
 
 def test_positions_that_are_worth_nothing_are_not_shown():
     with pytest.raises(InputError, match=r"to 3\.46 Å in the median"):
-        check_kept(fitted(5, 2.0), fitted(5, 2.0), n_kept=5, min_distance=2.0)
+        check_kept(fitted(5, 2.0), fitted(5, 2.0), kept=np.arange(5), min_distance=2.0)
 
 
 def test_dark_atoms_are_not_shown():
