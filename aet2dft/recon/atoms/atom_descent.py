@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from aet2dft.errors import InputError
 from aet2dft.recon.atoms import atom_fit
 from aet2dft.recon.atoms.atom_fit import Problem
 from aet2dft.recon.atoms.contacts import Contacts
@@ -19,6 +20,7 @@ from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
 from aet2dft.recon.atoms.image_noise import Calibration, calibrate, normalized
 from aet2dft.recon.atoms.image_poses import posed
 from aet2dft.recon.atoms.image_search import relocated
+from aet2dft.recon.atoms.presence import WANTED
 from aet2dft.recon.tilt_series import TiltSeries
 
 Floats = NDArray[np.float64]
@@ -125,6 +127,11 @@ def gauss_newton(
         Passed on to the states.
     contacts : Contacts, optional
         How near to each other the atoms may come; default: as near as the images want them.
+
+    Raises
+    ------
+    InputError
+        If the fit diverges, as it does where the atoms are not those of the images.
     """
     contacts = contacts or Contacts.none(len(atoms.widths))
     measured = data.measured[data.fitted]
@@ -154,6 +161,8 @@ def gauss_newton(
         # the atoms of the first start come from a volume that knew the held-out images
         previous, iteration = (r_free if iteration or round_number else np.inf), iteration + 1
         step = atom_fit.newton_step(problem, atoms, residual, PRODUCTS, close=contacts.pairs(atoms))
+        if not np.isfinite(step).all():
+            raise InputError(f"the fit of {len(atoms.heights)} atoms to the images diverges; {WANTED}")
         atoms, model, fall = _descended(problem, contacts, atoms, step, residual)
         atoms = atom_fit.fitted_widths(problem, atoms, model)
         if data.fit_geometry:

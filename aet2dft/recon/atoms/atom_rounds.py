@@ -206,11 +206,6 @@ def pruned(model: Model, state: State, *, min_distance: float, last: bool) -> tu
     """
     odds = _odds(model, state, min_distance)
     false = odds < (0.0 if last else DOUBTFUL)
-    if false.all():
-        raise InputError(
-            f"the images need none of the {len(false)} atoms: check pixel size, angles, contrast, and that positions "
-            "are measured from the rotation center"
-        )
     return _without(model, state, false, _crowded(model, min_distance), odds)
 
 
@@ -317,6 +312,11 @@ def _crowded(model: Model, min_distance: float) -> Mask:
 def _without(model: Model, state: State, false: Mask, near: Mask, odds: Floats) -> tuple[Model, Changes]:
     """The model without atoms that are false by their odds, or too near to others; kinds follow the heights."""
     goes = false | near
+    if goes.all():
+        raise InputError(
+            f"the images need none of the {len(goes)} atoms: check pixel size, angles, contrast, and that positions "
+            "are measured from the rotation center"
+        )
     stays = model.of(~goes)
     without = state.problem.target - images(state.problem.geometry, stays.atoms)
     reasons = np.where(false, "odds", "distance")[goes]

@@ -18,7 +18,7 @@ _KEPT = 0.45
 Of candidates from images that were out of place by 4 pixels, or of 4 counts, half stays or more, by number 0.29; with a
 pixel of 0.7 or 1.4 times its size, or angles in the opposite order of a crystal, a fourth to 0.45.
 """
-_WANTED = (
+WANTED = (
     "check that these are its images, their pixel size and angles, and that positions count from the rotation center"
 )
 
@@ -36,7 +36,7 @@ def check_shown(atoms: GaussianAtoms, series: TiltSeries) -> NDArray[np.bool_]:
     model = images(ImageGeometry.of(series), atoms)
     contrast = model - model.mean(axis=(1, 2), keepdims=True)
     if not float((contrast * series.projections).sum(dtype=np.float64)) > 0:
-        raise InputError(f"the images are not brighter where the atoms should be; {_WANTED}, and bright atoms on dark")
+        raise InputError(f"the images are not brighter where the atoms should be; {WANTED}, and bright atoms on dark")
     return calibrate(series.projections, model).shown
 
 
@@ -55,7 +55,7 @@ def check_kept(before: Atoms, after: Atoms, *, kept: NDArray[np.intp], min_dista
     bright = np.maximum(brightness(before), 0.0)
     if before.numbers.any() and bright[kept].sum() < _KEPT * bright.sum():
         lost = f"{len(before) - len(kept):,} of {len(before):,} had to be dropped"
-        raise InputError(f"the images do not show these atoms: {lost}; {_WANTED}")
+        raise InputError(f"the images do not show these atoms: {lost}; {WANTED}")
     error = float(np.median(np.linalg.norm(after.arrays["position_sigma"], axis=1))) if len(after) else np.inf
     if error > min_distance / 2:
-        raise InputError(f"the images do not show where the atoms are, to {error:.3g} Å in the median; {_WANTED}")
+        raise InputError(f"the images do not show where the atoms are, to {error:.3g} Å in the median; {WANTED}")

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from small_crystal import crystal, crystal_series
 
+from aet2dft.errors import InputError
+from aet2dft.recon.atoms import atom_fit
 from aet2dft.recon.atoms.atom_descent import Data, gauss_newton, settled
 
 
@@ -34,3 +37,11 @@ def test_steps_lower_the_r_factor_of_held_out_images():
     state = settled(gauss_newton(Data.of(series, 0.1), start), 4, states.append)
     assert state.r_free < states[0].r_free
     assert np.sqrt(((state.values.positions - truth.positions) ** 2).sum(axis=1).mean()) < 0.2
+
+
+def test_a_fit_that_diverges_is_refused(monkeypatch):
+    monkeypatch.setattr(
+        atom_fit, "newton_step", lambda problem, atoms, *_, **__: np.full((len(atoms.heights), 4), np.nan)
+    )
+    with pytest.raises(InputError, match="the fit of 64 atoms to the images diverges; check that these are its"):
+        settled(gauss_newton(Data.of(crystal_series(), 0.1), crystal()), 4, lambda _: None)
