@@ -109,9 +109,9 @@ def verify(
     Notes
     -----
     What is found again is an estimate of what was found: linear images hold no multiple scattering, and faint atoms
-    that were missed are not in them; atoms that were placed badly may be found worse than those of the particle. Where
-    only some images are simulated with multiple scattering, they are compared with the measured ones, and the chain
-    is run on linear images.
+    that were missed are not in them. Heights that were fitted hold noise, which the images are given again; it is taken
+    out of them (`without_noise`). Where only some images are simulated with multiple scattering, they are compared with
+    the measured ones, and the chain is run on linear images.
     """
     orientation, warnings, comparison = np.eye(3), Warnings(), None
     posed = series
@@ -123,11 +123,14 @@ def verify(
         pairs, orientation, warnings = match_any_frame(atoms, truth, radius=settings.radius)
         warnings += (*_without_elements({"model": atoms, "known model": truth}), *_of_another(atoms, truth, pairs))
     elif series is not None and posed is not None and exact is not None:
-        if settings.method != "linear":
-            exact, comparison, warnings = _scattered(atoms, posed, exact, settings, cache, progress)
+        if settings.method == "linear":
+            simulated = model_images(without_noise(atoms), posed)
+        else:
+            simulated, comparison, warnings = _scattered(atoms, posed, exact, settings, cache, progress)
+            exact = simulated
         chain = usual_chain(atoms, refinement) if chain is None else chain
         # what the chain is told of the geometry is what it was told before
-        again = simulated_series(exact, series, settings, seed=seed)
+        again = simulated_series(simulated, series, settings, seed=seed)
         try:
             found, reference = run_chain(again, chain, support=support, seed=seed), atoms
         except InputError as error:
@@ -176,6 +179,32 @@ def _of_another(model: Atoms, reference: Atoms, pairs: Match) -> Warnings:
             "exchange or reversal of axes gives clearly more: are both of the same object?",
         )
     return said
+
+
+def without_noise(atoms: Atoms) -> Atoms:
+    """The model with heights that scatter as those of the particle do, and not by their errors besides.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        With `intensity` and `intensity_sigma`; others are left as they are.
+
+    Notes
+    -----
+    Of a species, the variance of the heights is its own and that of their errors; the heights are drawn towards the
+    mean until only the former is left. Unlike the heights that are most likely (`atom_errors.expected_heights`), these
+    overlap with those of other species as the true ones do.
+    """
+    if not {"intensity", "intensity_sigma"} <= atoms.arrays.keys():
+        return atoms
+    calm: Atoms = atoms.copy()
+    heights, errors = calm.arrays["intensity"], atoms.arrays["intensity_sigma"]
+    for species in np.unique(atoms.numbers):
+        members = atoms.numbers == species
+        mean, variance = float(heights[members].mean()), float(heights[members].var())
+        own = max(0.0, variance - float(np.square(errors[members]).mean()))
+        heights[members] = mean + (heights[members] - mean) * np.sqrt(own / variance if variance else 1.0)
+    return calm
 
 
 def species_known(found: Atoms | None, result: Verification) -> bool:

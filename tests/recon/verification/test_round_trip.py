@@ -13,7 +13,7 @@ from aet2dft.errors import InputError
 from aet2dft.recon.atoms.image_poses import corrected
 from aet2dft.recon.atoms.simulate import Noise, model_images, simulate
 from aet2dft.recon.verification.chain import Chain, usual_chain
-from aet2dft.recon.verification.round_trip import simulated_series, verify
+from aet2dft.recon.verification.round_trip import simulated_series, verify, without_noise
 
 TILTS = np.linspace(-65.0, 64.0, 22)
 SHAPE = (60, 64)
@@ -133,3 +133,20 @@ def test_simulated_series_have_scale_and_noise_of_the_measured_one_or_the_dose_t
     dim = simulated_series(exact, series, VerifySettings(dose=50, read_noise=0), seed=5)
     assert dim.projections.mean() == pytest.approx(50 * exact.mean() / exact.max(), rel=0.01)
     assert_array_equal(dim.projections, np.round(dim.projections))
+
+
+def test_heights_without_noise_scatter_as_the_true_ones_do():
+    """Truth: the spread that was put into the heights of two species, 6 and 3, before errors of 4 were added."""
+    rng, own = np.random.default_rng(0), np.repeat([6.0, 3.0], 4000)
+    atoms = Atoms("Fe4000Pt4000", positions=np.zeros((8000, 3)))
+    atoms.set_array("intensity", np.repeat([50.0, 100.0], 4000) + np.hypot(own, 4.0) * rng.standard_normal(8000))
+    assert without_noise(atoms) is atoms
+    atoms.set_array("intensity_sigma", np.full(8000, 4.0))
+    calm = without_noise(atoms)
+    for members, mean, spread in ((slice(0, 4000), 50, 6), (slice(4000, 8000), 100, 3)):
+        heights = calm.arrays["intensity"][members]
+        assert heights.mean() == pytest.approx(mean, abs=0.3)
+        assert heights.std() == pytest.approx(spread, rel=0.08)
+    assert_array_equal(np.argsort(calm.arrays["intensity"][:4000]), np.argsort(atoms.arrays["intensity"][:4000]))
+    certain = atoms[:1]
+    assert without_noise(certain).arrays["intensity"] == certain.arrays["intensity"]
