@@ -50,12 +50,14 @@ def in_frame_of(volume: Volume, positions: Floats) -> tuple[Floats, str]:
 
     Notes
     -----
-    The frame in which the volume is brightest at the candidates; coordinates as they should be win a tie.
+    The frame in which the volume is brightest at the candidates, of those in which they are as far apart as atoms are,
+    if there are any; coordinates as they should be win a tie.
     """
     if not positions.size or not np.isfinite(positions).all():
         raise InputError("there are no candidates, or a coordinate is not finite; give a file with their positions")
     best, reading, brightest = positions, "", -np.inf
-    for unit, scale in _UNITS.items():
+    possible = {unit: scale for unit, scale in _UNITS.items() if _as_atoms(positions * _length(volume, scale))}
+    for unit, scale in (possible or _UNITS).items():
         for origin, first in _ORIGINS.items():
             tried = _read(volume, positions, scale, None if origin == "the center" else first)
             bright = _brightness(volume, tried)
@@ -93,21 +95,33 @@ def doubts(volume: Volume, positions: Floats) -> tuple[str, ...]:
             f"{beside} of {len(positions)} candidates lie beside bright spots of the volume, which is brighter "
             f"{_RADIUS} Å away: {why}",
         )
-    if len(positions) < 2:
-        return said
-    median = float(np.median(neighbor_distances(Atoms("X" * len(positions), positions=positions))[0]))
-    low, high = CANDIDATE_RANGE
-    if not low <= median <= high:
+    if not _as_atoms(positions):
         said += (
-            f"the candidates are {median:.2f} Å apart in the median, as no atoms are: check the unit of their "
-            "coordinates and --voxel-size",
+            f"the candidates are {_spacing(positions):.2f} Å apart in the median, as no atoms are: check the unit of "
+            "their coordinates and --voxel-size",
         )
     return said
 
 
+def _spacing(positions: Floats) -> float:
+    """Å: median distance of candidates (n, 3), Å, from their nearest neighbors."""
+    return float(np.median(neighbor_distances(Atoms("X" * len(positions), positions=positions))[0]))
+
+
+def _as_atoms(positions: Floats) -> bool:
+    """Whether candidates (n, 3), Å, are as far apart as atoms are; a single one is."""
+    low, high = CANDIDATE_RANGE
+    return len(positions) < 2 or low <= _spacing(positions) <= high
+
+
+def _length(volume: Volume, scale: float) -> float:
+    """Å of a unit of so many voxels; 0 for Å."""
+    return scale * volume.voxel_size if scale else 1.0
+
+
 def _read(volume: Volume, positions: Floats, scale: float, first: float | None) -> Floats:
     """Å of coordinates of so many voxels (0: of Å), `first` at the first voxel; None: zero at the center."""
-    unit = scale * volume.voxel_size if scale else 1.0
+    unit = _length(volume, scale)
     if first is None:
         return np.asarray(positions * unit + volume.origin)
     at_zero = first * (unit if scale else volume.voxel_size)

@@ -34,7 +34,7 @@ def place(atoms: Atoms, series: TiltSeries) -> tuple[Atoms, Floats]:
     Returns
     -------
     Atoms
-        The same atoms; where they were right to a pixel already, unmoved.
+        The same atoms; where they were right to a pixel already, or the images agree no better, unmoved.
     ndarray, shape (3,)
         Å by which they were moved.
 
@@ -57,17 +57,18 @@ def place(atoms: Atoms, series: TiltSeries) -> tuple[Atoms, Floats]:
     for _ in range(_ROUNDS):
         shift = shift + _offset(atoms, shift, series)
     found = atoms.copy()
-    if np.linalg.norm(shift) <= _IN_PLACE * series.pixel_size:
+    there = np.linalg.norm(shift) <= _IN_PLACE * series.pixel_size
+    if there or _agreement(atoms, shift, series) <= _agreement(atoms, np.zeros(3), series):
         return found, np.zeros(3)
     found.positions += shift
     return found, np.asarray(shift)
 
 
-def _offset(atoms: Atoms, shift: Floats, series: TiltSeries) -> Floats:
-    """Å by which shifted atoms are still off."""
+def _images(atoms: Atoms, shift: Floats, series: TiltSeries) -> NDArray[np.float32]:
+    """Images (n, nx, ny) of shifted atoms."""
     moved = atoms.copy()
     moved.positions += shift
-    computed = simulate_images(
+    return simulate_images(
         moved,
         series.rotations,
         shape=series.projections.shape[1:],
@@ -75,6 +76,24 @@ def _offset(atoms: Atoms, shift: Floats, series: TiltSeries) -> Floats:
         center=series.center,
         intensity=brightness(atoms),
     )
+
+
+def _agreement(atoms: Atoms, shift: Floats, series: TiltSeries) -> float:
+    """Mean over the images of their correlation with those of shifted atoms, sharp: a pixel beside them it is low."""
+    computed = _images(atoms, shift, series)
+    return float(np.mean([_correlation(*images) for images in zip(series.projections, computed, strict=True)]))
+
+
+def _correlation(measured: NDArray[np.float32], computed: NDArray[np.float32]) -> float:
+    """Of two images; nothing where one is constant."""
+    first, second = (image - image.mean(dtype=np.float64) for image in (measured, computed))
+    norm = np.linalg.norm(first) * np.linalg.norm(second)
+    return float((first * second).sum() / norm) if norm > 0 else 0.0
+
+
+def _offset(atoms: Atoms, shift: Floats, series: TiltSeries) -> Floats:
+    """Å by which shifted atoms are still off."""
+    computed = _images(atoms, shift, series)
     blur = _SMOOTH / series.pixel_size
     offsets = [_peak(*images, blur) for images in zip(series.projections, computed, strict=True)]
     directions = series.rotations.swapaxes(1, 2)[:, :2].reshape(-1, 3)

@@ -42,6 +42,10 @@ def test_unit_and_origin_are_those_where_the_volume_is_brightest(spots, given, r
 def test_candidates_of_another_volume_are_refused(spots):
     with pytest.raises(InputError, match="not brighter"):
         in_frame_of(spots[0], np.random.default_rng(1).uniform(-1000, -900, (40, 3)))
+    # in voxels or thirds of one, where they are nearer than atoms are, these would lie in the volume
+    for shift in ((10.0, 10.0, 10.0), (20.0, 25.0, 30.0)):
+        with pytest.raises(InputError, match="not brighter"):
+            in_frame_of(spots[0], (spots[1] - 20) * VOXEL + np.array(shift))
     with pytest.raises(InputError, match="not finite"):
         in_frame_of(spots[0], np.full((3, 3), np.nan))
 

@@ -53,6 +53,15 @@ def test_atoms_that_are_in_place_stay_untouched(piece, series):
     assert_allclose(shift, 0)
 
 
+def test_atoms_in_place_stay_whatever_their_heights_say_of_the_middle(piece, series):
+    """Truth: the atoms; heights that rise across the particle would move it by more than a pixel."""
+    lopsided = piece.copy()
+    lopsided.set_array("intensity", np.exp(0.15 * (piece.positions[:, 1] - piece.positions[:, 1].min())))
+    found, shift = place(lopsided, series)
+    assert_allclose(shift, 0)
+    assert_allclose(found.positions, piece.positions)
+
+
 def test_the_depth_stays_where_images_of_one_tilt_leave_it_open(piece):
     flat = simulate(piece, [0.0, 0.0], shape=(56, 52), pixel_size=PIXEL)
     foreign = piece.copy()
