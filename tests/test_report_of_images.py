@@ -248,6 +248,17 @@ def test_gates_tell_bad_images_missed_atoms_and_short_bonds():
     assert gate(t, few)["bonds"] == "fair"
 
 
+@pytest.mark.parametrize(("confidence", "level"), [(0.999, "good"), (0.97, "fair"), (0.69, "poor")])
+def test_species_that_are_hardly_told_apart_have_a_light(confidence, level):
+    mixed = Atoms("Fe50Pt50", positions=5.0 * np.arange(300.0).reshape(-1, 3))
+    mixed.set_array("species_confidence", np.full(100, confidence))
+    found = {light.name: light for light in image_gates(NO_IMAGES, mixed)}
+    assert found["species"].level == level
+    assert found["species"].reason.startswith(f"{100 * (1 - confidence):.1f} of 100 atoms")
+    mixed.symbols[:] = "Pt"
+    assert "species" not in {light.name for light in image_gates(NO_IMAGES, mixed)}
+
+
 def test_summary_of_images_has_six_tiles_and_two_where_the_order_is_known():
     t = small_tomography()
     found = tiles(t.refined, None, None, None, t)

@@ -244,7 +244,7 @@ def notes_on_noise(source: Path, before: str, n_rejected: int) -> tuple[str, ...
     if higher - kept >= _NOISY * higher:
         return (
             f"{higher} candidates are higher than maxima of noise, but only {kept} are atoms: does --species leave out "
-            "an element, or are atoms faint, as at a surface? `refine` finds those that the images need",
+            "an element, or are atoms faint, as at a surface? `refine` finds those of the species that are named",
         )
     if n_rejected or as_low < _NOISY * traced.n_atoms:
         return ()

@@ -17,6 +17,7 @@ LIMITS = {
     "unexplained": (0.15, 0.3),
     "identified": (0.99, 0.95),
     "short": (0.0, 0.01),
+    "confidence": (0.01, 0.05),
     "images": (0.0, 0.1),
 }
 """Where good becomes fair and fair becomes poor."""
@@ -33,6 +34,8 @@ def image_gates(tomography: Tomography, atoms: Atoms | None) -> tuple[Gate, ...]
         found += [_images(tomography), *_surroundings(tomography)]
     if tomography.verification is not None:
         found.append(_identified(tomography.verification))
+    if atoms is not None and "species_confidence" in atoms.arrays and len(set(atoms.numbers)) > 1:
+        found.append(_species(atoms))
     if tomography.min_distance is not None and atoms is not None and len(atoms) > 1:
         found.append(_bonds(atoms, tomography.min_distance))
     return tuple(found)
@@ -96,6 +99,14 @@ def _identified(result: Verification) -> Gate:
             f"{number(100 * match.rmsd, 1)} pm"
         ),
     )
+
+
+def _species(atoms: Atoms) -> Gate:
+    wrong = float((1.0 - atoms.arrays["species_confidence"]).sum())
+    reason = (
+        f"{wrong:,.1f} of {len(atoms):,} atoms are expected to be of another species than is said, by their confidence"
+    )
+    return Gate(name="species", level=level_of(wrong / len(atoms), LIMITS["confidence"]), reason=reason)
 
 
 def _bonds(atoms: Atoms, min_distance: float) -> Gate:
