@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from small_crystal import LATTICE_GEOMETRY as GEOMETRY
-from small_crystal import fitted, lattice, problem_of
+from small_crystal import FLAT, fitted, lattice, problem_of
 
 from aet2dft.recon.atoms import atom_fit
+from aet2dft.recon.atoms.atom_fit import Problem
 from aet2dft.recon.atoms.image_model import GaussianAtoms, images
 
 
@@ -21,6 +22,17 @@ def test_atoms_come_back_from_03_pixels_off():
     found, _ = fitted(images(GEOMETRY, truth), start, 12)
     assert np.abs(found.positions - truth.positions).max() < 1e-4
     np.testing.assert_allclose(found.heights, truth.heights, rtol=1e-4)
+
+
+def test_an_image_in_other_units_does_not_change_the_weights_of_the_others():
+    """Truth: the weights without it."""
+    model = images(GEOMETRY, lattice())
+    others, scale = np.delete(np.arange(16), 3), np.ones(16)
+    scale[3] = 30.0
+    measured = scale[:, None, None].astype(np.float32) * model
+    uneven = Problem.of(GEOMETRY, measured, model, replace(FLAT, scale=scale))
+    even = Problem.of(GEOMETRY, model, model, FLAT)
+    np.testing.assert_allclose(uneven.weights[others], even.weights[others], rtol=1e-6)
 
 
 def test_no_atom_moves_farther_than_the_longest_step():
