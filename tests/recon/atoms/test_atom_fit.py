@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_crystal import LATTICE_GEOMETRY as GEOMETRY
 from small_crystal import FLAT, fitted, lattice, problem_of
+from small_crystal import LATTICE_GEOMETRY as GEOMETRY
 
 from aet2dft.recon.atoms import atom_fit
 from aet2dft.recon.atoms.atom_fit import Problem
