@@ -20,10 +20,9 @@ LONGEST_STEP = 0.5
 DAMPING = 0.02
 """Levenberg damping: fraction of the diagonal that is added to the normal matrix."""
 NOISE_FLOOR = 0.03
-"""No pixel has less variance than one with this part of the brightest signal of its image: empty ones would dominate.
-
-Of all images, one in other units, 10 or 30 times as bright, would take the weight of the empty pixels of the others.
-"""
+"""No pixel has less variance than one with this fraction of the brightest signal: empty ones would dominate."""
+_OUTSHINES = 3.0
+"""An image brighter than so many typical ones, in other units, does not count there: it would take all weights."""
 WIDEST_CHANGE = 1.15
 """Largest factor by which a width changes in one step."""
 _WIDEST_KIND = 1.6
@@ -50,7 +49,8 @@ class Problem:
         """The problem next to a model (n, nx, ny) of measured images (n, nx, ny)."""
         scale, background = calibration.scale[:, None, None], calibration.background[:, None, None]
         variance = calibration.variance(model)
-        floor = NOISE_FLOOR * calibration.gain * calibration.signal(model).max(axis=(1, 2), keepdims=True)
+        brightest = calibration.signal(model).max(axis=(1, 2))
+        floor = NOISE_FLOOR * calibration.gain * float(min(brightest.max(), _OUTSHINES * np.median(brightest)))
         return cls(
             geometry=geometry,
             target=np.asarray((measured - background) / scale, dtype=np.float32),
