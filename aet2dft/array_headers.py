@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +88,22 @@ def _npz(path: Path) -> Shapes:
 
 
 def _tiff(path: Path) -> Shapes:
+    with open_tiff(path) as file:
+        return {path.name: tiff_pages(file)[1]}
+
+
+@contextlib.contextmanager
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF file; what its library logs is said by the error that follows, or of no matter."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        return {path.name: tiff_pages(file)[1]}
+    logger = logging.getLogger("tifffile")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    finally:
+        logger.disabled = before
 
 
 def tiff_pages(file: tifffile.TiffFile) -> tuple[list[tifffile.TiffPageSeries], tuple[int, ...]]:

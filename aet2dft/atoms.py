@@ -199,9 +199,8 @@ def _not_usable(atoms: Atoms) -> list[str]:
         found.append("the model holds no atoms; give one with at least two")
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if bad.size:
-        found.append(
-            f"{bad.size} atoms have a coordinate that is NaN or infinite (first: atom {bad[0]}); remove or mend them"
-        )
+        have = "1 atom has" if bad.size == 1 else f"{bad.size} atoms have"
+        found.append(f"{have} a coordinate that is NaN or infinite (first: atom {bad[0]}); remove or mend them")
     if not np.isfinite(np.asarray(atoms.cell)).all():
         found.append("a cell vector is NaN or infinite; mend the cell")
     if "unknown" in atoms.info:
@@ -225,7 +224,8 @@ def without_element(atoms: Atoms) -> str:
     else:
         types = np.unique(atoms.arrays.get("type", [1, 2])).tolist()
         how = f"give --species, e.g. --species {example_species(types)}"
-    return f"{unnamed:,} atoms have no element; {how}" if unnamed else ""
+    have = "1 atom has" if unnamed == 1 else f"{unnamed:,} atoms have"
+    return f"{have} no element; {how}" if unnamed else ""
 
 
 def check(atoms: Atoms) -> Soundness:

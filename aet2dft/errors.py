@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Aet2dftError(Exception):
@@ -43,3 +46,8 @@ class LockedError(Aet2dftError):
     """Another live process works on the same project or folder."""
 
     exit_code = 7
+
+
+def remedy(error: OSError, elsewhere: str) -> str:
+    """What to do where a file cannot be written: space is freed only where it is what lacks."""
+    return f"free space or {elsewhere}" if error.errno in _FULL else elsewhere

@@ -20,7 +20,7 @@ from aet2dft.dft_inputs.anisotropy import anisotropy_tensor, on_grid, to_energy_
 from aet2dft.dft_inputs.directions import parse_direction
 from aet2dft.dft_inputs.micromagnetics import write_anisotropy
 from aet2dft.dft_inputs.run_table import RunTable
-from aet2dft.errors import InputError, ResourceError
+from aet2dft.errors import InputError, ResourceError, remedy
 from aet2dft.recon.atoms.image_poses import corrected
 from aet2dft.recon.atoms.refinement import Refinement
 from aet2dft.recon.geometry import euler_angles
@@ -282,13 +282,17 @@ def _replace(target: Path, text: str) -> Path:
 def _replacing(target: Path) -> Iterator[Path]:
     """File beside the target, to be filled; it takes its place at once or not at all."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(target)
     except OSError as error:
-        problem = error.strerror or error
-        raise ResourceError(f"{target}: cannot be written ({problem}); free space or choose another place") from error
+        problem, mend = error.strerror or error, remedy(error, "choose another place")
+        raise ResourceError(f"{target}: cannot be written ({problem}); {mend}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        for folder in made:  # those that hold the file stay
+            with contextlib.suppress(OSError):
+                folder.rmdir()

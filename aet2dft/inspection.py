@@ -131,6 +131,7 @@ def _folder(path: Path) -> dict[str, Any]:
     manifest = Manifest.read(path)
     changed = verify(path)
     status = [volume["status"] for volume in manifest.volumes]
+    differ = "1 file differs" if len(changed) == 1 else f"{len(changed)} files differ"
     return {
         "kind": "decks",
         "code": manifest.content["code"],
@@ -139,7 +140,7 @@ def _folder(path: Path) -> dict[str, Any]:
         "n_volumes": len(status),
         "n_jobs": len(manifest.jobs),
         "volumes": {name: status.count(name) for name in sorted(set(status))},
-        "problems": [f"{len(changed)} files differ from the manifest (first: {changed[0]})"] if changed else [],
+        "problems": [f"{differ} from the manifest (first: {changed[0]})"] if changed else [],
         "notes": [],
     }
 
@@ -241,7 +242,8 @@ def _values(path: Path, kind: str, array: StoredArray, notes: list[str]) -> dict
     values, problems = array.load(), []
     finite = values[np.isfinite(values)]
     if finite.size < values.size:
-        problems.append(f"{values.size - finite.size} values are NaN or infinite")
+        bad = values.size - finite.size
+        problems.append(f"{'1 value is' if bad == 1 else f'{bad} values are'} NaN or infinite")
     if finite.size and finite.min() == finite.max():
         problems.append(f"all values are {finite.flat[0]:g}")
     extremes = [float(finite.min()), float(finite.max())] if finite.size else None

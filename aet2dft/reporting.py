@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,6 +119,8 @@ def _make_place(target: Path) -> None:
         raise InputError(f"{target}: is a folder; give the name of a page, e.g. report.html")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
     except OSError as error:
         raise ResourceError(f"{target}: cannot be written ({error.strerror}); choose another place with -o") from error
 

@@ -20,7 +20,7 @@ import h5py
 from ase import Atoms
 
 from aet2dft import hdf5, records
-from aet2dft.errors import InputError, LockedError, ParseError, ResourceError
+from aet2dft.errors import InputError, LockedError, ParseError, ResourceError, remedy
 
 SCHEMA = 1
 """Version of the layout; a file of a newer one is refused."""
@@ -139,6 +139,11 @@ def last_step(path: Path) -> str:
     """
     with _open(path) as file:
         have = [verb for verb in STEPS if verb in file]
+        if not have and "order" in file and "reconstruct" not in file:
+            raise InputError(
+                f"{path}: begins with `order`, and the atoms before it are elsewhere; give the file or project that "
+                "holds them"
+            )
         if not have:
             _group(file, "trace", path)
     before = {load_json(path, verb)["from"] for verb in have if verb != "trace"}
@@ -246,8 +251,8 @@ def _replace(path: Path, content: memoryview) -> None:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        problem = error.strerror or error
-        raise ResourceError(f"{path}: cannot be written ({problem}); free space or choose another -o") from error
+        problem, mend = error.strerror or error, remedy(error, "choose another -o")
+        raise ResourceError(f"{path}: cannot be written ({problem}); {mend}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -365,7 +370,8 @@ def _checked(path: Path, state: tuple[int, ...]) -> int:  # noqa: ARG001  a file
         raise InputError(f"{path}: is no project of aet2dft; give one that a verb wrote with -o")
     version = header.decode("ascii", "replace").removeprefix(f"{_MAGIC.decode()}, layout ").partition(";")[0]
     if not version.isdecimal() or header != _header(int(version), content):
-        raise ParseError(path, "is damaged (its checksum differs); restore it from a copy or run the steps again")
+        mend = "restore it from a copy, or delete it and run the steps again"
+        raise ParseError(path, f"is damaged (its checksum differs); {mend}")
     return int(version)
 
 

@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_particle import small, small_order
 
-from aet2dft.atoms import ARRAYS, check, check_arrays, digest, examine, known_symbol, neighbor_distances, require
+from aet2dft.atoms import (
+    ARRAYS,
+    check,
+    check_arrays,
+    digest,
+    examine,
+    known_symbol,
+    neighbor_distances,
+    require,
+    without_element,
+)
 from aet2dft.errors import InputError
 
 RESERVED = {"energy", "energies", "forces", "stress", "stresses", "dipole", "charges", "magmom", "free_energy"}
@@ -72,6 +82,7 @@ def test_candidates_without_species_are_warned_about_only():
     atoms.numbers[:] = 0
     assert examine(atoms).fatal == ()
     assert examine(atoms).problems[0].endswith("have no element; give --species, e.g. --species 1=Fe,2=Pt")
+    assert without_element(atoms[:1]).startswith("1 atom has no element; ")
     atoms.set_array("type", 1 + np.arange(len(atoms)) % 3)
     assert examine(atoms).problems[0].endswith("e.g. --species 1=Fe,2=Pt,3=Ni")
     atoms.positions *= 10

@@ -5,6 +5,9 @@ Truth: the records that were written; OVF 2.0 as OOMMF describes it.
 
 import csv
 import dataclasses
+import errno
+import os
+from pathlib import Path
 
 import ase.io
 import mrcfile
@@ -158,6 +161,20 @@ def test_an_empty_project_has_nothing_to_export(tmp_path):
         with pytest.raises(InputError, match=r"aet2dft|choose"):
             export(tmp_path / "run.h5", tmp_path / "out", what=what)
     assert [path.name for path in tmp_path.iterdir()] == ["run.h5"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_full_disk_leaves_no_folder_that_was_made_for_tables(tmp_path, monkeypatch, exists):
+    if exists:
+        (tmp_path / "deep").mkdir()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ResourceError, match=r"atoms\.csv: cannot be written .*; free space or choose another place"):
+        write_tables(tmp_path / "deep" / "tables", atoms=small_order()[0], order=None, runs=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"] * exists
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

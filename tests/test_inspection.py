@@ -122,6 +122,9 @@ def test_values_of_images_and_volumes_are_looked_at(tmp_path):
     images[3, 4, :5] = np.nan
     np.save(tmp_path / "images.npy", images)
     assert inspect(tmp_path / "images.npy", None, PLAIN)["problems"] == ["5 values are NaN or infinite"]
+    images[3, 4, 1:5] = 0.0
+    np.save(tmp_path / "images.npy", images)
+    assert inspect(tmp_path / "images.npy", None, PLAIN)["problems"] == ["1 value is NaN or infinite"]
     np.save(tmp_path / "volume.npy", np.ones((10, 10, 10)))
     found = inspect(tmp_path / "volume.npy", None, PLAIN)
     assert (found["kind"], found["problems"]) == ("volume", ["all values are 1"])

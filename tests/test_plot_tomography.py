@@ -119,6 +119,15 @@ def test_refinement_shows_every_step_and_where_atoms_changed():
     assert "held-out" not in legend(without)
 
 
+@pytest.mark.parametrize("free", [(0.2, 0.25, 0.3, 0.4), (0.5, 0.3, 0.3, 0.5), (0.2, 0.2, 0.2, 0.2)])
+def test_the_legend_of_a_refinement_covers_no_point(free):
+    history = np.array([(0, k, 0.35 - 0.05 * k, value) for k, value in enumerate(free)])
+    ax = plot.plot_refinement(replace(small_tomography().refinement, history=history))
+    ax.figure.canvas.draw()
+    highest = max(ax.transData.transform(entry.get_xydata())[:, 1].max() for entry in ax.lines)
+    assert highest < ax.get_legend().get_window_extent().y0
+
+
 def test_shell_correlation_names_the_resolution_at_both_levels():
     frequency = np.linspace(0.05, 1.0, 20)
     shells = ShellCorrelation(frequency=frequency, correlation=1.0 - frequency, n_values=np.ones(20, dtype=int))

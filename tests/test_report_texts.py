@@ -12,8 +12,16 @@ import pytest
 from run_tables import synthetic_runs
 from small_tomography import CORRECTIONS, small_tomography, truth
 
-from aet2dft.cli.recon_summaries import classify_lines, reconstruct_lines, trace_lines, verify_lines, workload_line
-from aet2dft.cli.summaries import collect_lines
+from aet2dft.cli.recon_summaries import (
+    classify_lines,
+    plan_lines,
+    reconstruct_lines,
+    trace_lines,
+    verify_lines,
+    workload_line,
+)
+from aet2dft.cli.summaries import collect_lines, run_forecast_lines
+from aet2dft.dft_inputs.run_forecast import RunForecast
 from aet2dft.html_report.atom_sections import classify_section, refine_section, trace_section, verify_section
 from aet2dft.html_report.edit_section import MAX_ROWS, edit_section
 from aet2dft.html_report.image_gates import image_gates
@@ -261,6 +269,13 @@ def test_one_image_one_candidate_and_one_convention_are_not_spoken_of_as_many():
     assert not any(table.title.startswith("Conventions") for table in section.tables)
     flat = replace(t.series, tilt_angles=np.zeros(14), rotations=np.tile(one.rotations, (14, 1, 1)))
     assert reconstruct_lines(flat, t.volume, t.reconstruction)[0].startswith("14 images, 0.0 to 0.0 degrees;")
+    once = reconstruct_lines(one, t.volume, replace(alone.reconstruction, iterations=1), check)[1]
+    assert once.startswith(f"{t.reconstruction.algorithm}, 1 iteration of ")
+    names = ("algorithm", "reason", "predicted_seconds", "predicted_memory_mb", "predicted_peak_memory_mb")
+    planned = {"shape": [9, 9, 9], "n_projections": 1} | dict.fromkeys(names, 1.0)
+    assert " voxels from 1 image: " in plan_lines(planned)[0]
+    rejected = classify_lines(t.classified, replace(t.classification, n_rejected=1))[0]
+    assert rejected.endswith("; 1 candidate is no atom")
     found = replace(t.trace, n_atoms=1, n_candidates=1, n_split=1)
     assert trace_lines(found)[0].startswith("1 candidate from 1 maximum (1 of them two atoms) above")
     assert "; 1 of the maxima is two atoms. At" in trace_section(found, None, None, ()).text
@@ -277,3 +292,6 @@ def test_jobs_are_counted_with_commas():
     nothing = replace(runs.volumes, mae=np.full(len(runs.volumes.volume), np.nan))
     said = collect_lines(replace(runs, jobs=jobs, counts={"ok": 0, "missing": 4356}, volumes=nothing))
     assert said == ["4,356 jobs: 4,356 missing"]
+    for n, counted in ((1, "1 job of up to"), (4356, "4,356 jobs of up to")):
+        told = RunForecast(n_jobs=n, n_atoms=32, memory_mb=300.0, seconds=None)
+        assert run_forecast_lines(told, 1)[0].startswith(counted)

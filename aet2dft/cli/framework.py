@@ -33,7 +33,8 @@ _command: list[str] = []
 S = TypeVar("S", bound=Settings)
 app = typer.Typer(
     name="aet2dft",
-    no_args_is_help=True,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -289,11 +290,14 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  its callback shows it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        sys.stderr.write(context.get_help() + "\n")
+        raise typer.Exit(UsageError.exit_code)
 
 
 def _versions() -> dict[str, str]:

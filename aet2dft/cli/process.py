@@ -11,9 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from aet2dft import __version__
-from aet2dft.errors import Aet2dftError, InputError, ResourceError, UsageError
+from aet2dft.errors import Aet2dftError, InputError, ResourceError, UsageError, remedy
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _AGAIN = 0.5
@@ -152,7 +153,10 @@ def _judged(error: BaseException) -> tuple[str, str, int]:
         return kind, str(error), error.exit_code
     if hasattr(error, "format_message"):  # every version of typer has its own base class of usage errors
         problem = error.format_message().replace("Value error, ", "") or "no command"
-        command = getattr(getattr(error, "ctx", None), "command_path", "aet2dft")
+        context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+        if context is not None and parameter is not None:
+            problem += _whence(context, parameter)
+        command = getattr(context, "command_path", "aet2dft")
         return "UsageError", f"{problem} (see `{command} --help`)", UsageError.exit_code
     if isinstance(error, KeyboardInterrupt):
         return _judged(Stopped(signal.SIGINT))
@@ -163,9 +167,19 @@ def _judged(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, OSError) and (error.errno in _NOT_WRITABLE or error.filename is not None):
         place = error.filename or "the output"
         if error.errno in _NOT_WRITABLE:
-            return kind, f"{place}: {error.strerror}; free space or choose another place", ResourceError.exit_code
+            mend = remedy(error, "choose another place")
+            return kind, f"{place}: {error.strerror}; {mend}", ResourceError.exit_code
         return kind, f"{place}: {error.strerror}; give another path", InputError.exit_code
     return kind, f"this is a bug of aet2dft: {kind}: {error}; please report it with the command and the text below", 1
+
+
+def _whence(context: Any, parameter: Any) -> str:
+    """That a value comes from an environment variable, where it does; empty for a flag."""
+    source = context.get_parameter_source(parameter.name)
+    variables = [name for name in parameter.envvar or () if os.environ.get(name)]
+    if getattr(source, "name", "") != "ENVIRONMENT" or not variables:
+        return ""
+    return f"; it is the value of the environment variable {variables[0]}"
 
 
 def _lacks_memory(error: BaseException) -> bool:

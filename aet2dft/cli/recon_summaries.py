@@ -91,8 +91,9 @@ def plan_keys(planned: Plan) -> dict[str, Any]:
 def plan_lines(data: dict[str, Any]) -> list[str]:
     """The summary of `reconstruct --dry-run`."""
     shape = " x ".join(map(str, data["shape"]))
+    images = "1 image" if data["n_projections"] == 1 else f"{data['n_projections']} images"
     return [
-        f"{data['algorithm']} on {shape} voxels from {data['n_projections']} images: {data['reason']}",
+        f"{data['algorithm']} on {shape} voxels from {images}: {data['reason']}",
         f"about {data['predicted_seconds']:.0f} s and {data['predicted_memory_mb']:.0f} MB besides program and images, "
         f"{data['predicted_peak_memory_mb']:.0f} MB with them",
     ]
@@ -109,10 +110,11 @@ def reconstruct_lines(
     """The summary of `reconstruct`."""
     shape = " x ".join(map(str, volume.values.shape))
     worst = int(np.argmax(result.r_factor_per_image))
+    iterations = "1 iteration" if result.iterations == 1 else f"{result.iterations} iterations"
     free = "" if result.r_free is None else f", of left-out images {format_r(result.r_free)}"
     return [
         f"{_images_line(series)}; volume of {shape} voxels of {volume.voxel_size:.4g} Å",
-        f"{result.algorithm}, {result.iterations} iterations of {result.seconds_per_iteration:.3f} s: {result.reason}",
+        f"{result.algorithm}, {iterations} of {result.seconds_per_iteration:.3f} s: {result.reason}",
         f"R factor {format_r(result.r_factor)}{free}; worst image {worst}: "
         f"{format_r(result.r_factor_per_image[worst])}",
         *([] if result.fsc is None else [_halves_line(result.fsc)]),
@@ -177,8 +179,9 @@ def classify_lines(atoms: Atoms, result: Classification) -> list[str]:
     """The summary of `classify`."""
     from aet2dft.recon.atoms.assignments import listed
 
+    rejected = "1 candidate is no atom" if result.n_rejected == 1 else f"{result.n_rejected:,} candidates are no atoms"
     return [
-        f"{listed(atoms.get_tags(), result.species)}; {result.n_rejected:,} candidates are no atoms",
+        f"{listed(atoms.get_tags(), result.species)}; {rejected}",
         f"mean confidence {result.mean_confidence:.3f}{'' if result.n_rejected else ' if all are atoms'}, by "
         f"{result.method}",
     ]

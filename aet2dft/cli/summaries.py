@@ -215,7 +215,8 @@ def run_forecast_keys(told: RunForecast) -> dict[str, Any]:
 
 def run_forecast_lines(told: RunForecast, workers: int) -> list[str]:
     """What `run --dry-run` says of them."""
-    size = f"{told.n_jobs:,} jobs of up to {told.n_atoms} atoms, {workers} at a time: {told.memory_mb:,.0f} MB, roughly"
+    jobs = f"{told.n_jobs:,} job{'s' * (told.n_jobs != 1)} of up to {told.n_atoms} atoms"
+    size = f"{jobs}, {workers} at a time: {told.memory_mb:,.0f} MB, roughly"
     if told.seconds is None:
         return [size, "how long is not known before jobs of every step have ended here; tens of atoms take hours a job"]
     return [size, f"about {told.seconds / 3600.0:,.1f} hours, if all take as long as those that ended here"]

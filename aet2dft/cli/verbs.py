@@ -126,7 +126,8 @@ def run(step: Step, source: Decks) -> Outcome:
         step.status, step.exit_code = "partial", 5
     jobs = [{"job": job.job, "status": job.status, "reason": job.reason} for job in report.jobs]
     listed = ", ".join(f"{n:,} {name}" for name, n in counts.items())
-    lines = [f"{listed} of {sum(counts.values()):,} jobs ({report.engine})"]
+    n_jobs = sum(counts.values())
+    lines = [f"{listed} of {n_jobs:,} job{'s' * (n_jobs != 1)} ({report.engine})"]
     lines += [f"{job['job']}: {job['reason']}" for job in jobs if job["status"] == "failed"][:5]
     data = {"engine": report.engine, "counts": counts, "jobs": jobs}
     if report.forecast is not None and report.forecast.n_jobs:

@@ -132,8 +132,9 @@ def _match(measured: Atoms, relaxed: Atoms) -> tuple[NDArray[np.intp], NDArray[n
         differ = np.flatnonzero(measured.numbers[here] != relaxed.numbers[there])
         if differ.size:
             i, j = here[differ[0]], there[differ[0]]
+            hold = "1 site holds" if differ.size == 1 else f"{differ.size} sites hold"
             raise InputError(
-                f"{differ.size} sites hold different species (first: site {measured.arrays['site_id'][i]}, measured "
+                f"{hold} different species (first: site {measured.arrays['site_id'][i]}, measured "
                 f"{measured.symbols[i]}, relaxed {relaxed.symbols[j]}); compare models of one volume"
             )
         return here, there, "site_id"

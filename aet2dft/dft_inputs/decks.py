@@ -23,7 +23,7 @@ from aet2dft.dft_inputs.directions import Direction
 from aet2dft.dft_inputs.protocol import Protocol
 from aet2dft.dft_inputs.pseudopotentials import Pseudopotential
 from aet2dft.dft_inputs.run_scripts import ARRAY_SCRIPT, array_script
-from aet2dft.errors import InputError, ParseError, ResourceError
+from aet2dft.errors import InputError, ParseError, ResourceError, remedy
 
 SCHEMA = 1
 """Schema number of the manifest."""
@@ -247,7 +247,8 @@ def write_decks(directory: Path, deck_set: DeckSet, *, overwrite: bool = False) 
             _remove_inputs(directory)
         _move(part, directory)
     except OSError as error:
-        raise ResourceError(f"{directory}: cannot be written ({error}); free space or take another folder") from error
+        problem, mend = error.strerror or error, remedy(error, "take another folder")
+        raise ResourceError(f"{directory}: cannot be written ({problem}); {mend}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return directory / MANIFEST

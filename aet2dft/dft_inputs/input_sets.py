@@ -250,9 +250,11 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
     status = Counter(row["status"] for row in rows)
     notes = []
     if status["rejected"]:
-        notes.append(f"{status['rejected']} of {len(rows)} volumes are rejected; the manifest says why")
+        are = "is" if status["rejected"] == 1 else "are"
+        notes.append(f"{status['rejected']} of {len(rows)} volumes {are} rejected; the manifest says why")
     if status["same"]:
-        notes.append(f"{status['same']} volumes are equal to others and share their jobs")
+        many = f"{status['same']} volumes are equal to others and share their jobs"
+        notes.append(many if status["same"] > 1 else "1 volume is equal to another and shares its jobs")
     return notes
 
 

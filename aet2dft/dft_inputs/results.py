@@ -324,7 +324,7 @@ def _warnings_of_jobs(results: Iterable[RunResult]) -> list[str]:
     for texts in sorted(kinds.values(), key=Counter.total, reverse=True):
         (text, n), total = texts.most_common(1)[0], texts.total()
         others = f", {total - n} of them with other values" if n < total else ""
-        lines.append(f"{text} ({total} jobs{others})")
+        lines.append(f"{text} ({total} job{'s' * (total != 1)}{others})")
     return lines
 
 

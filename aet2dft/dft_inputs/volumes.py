@@ -123,7 +123,8 @@ class Cutter:
         if len(empty) == len(site):
             return "every site is empty"
         if len(empty) and self._settings.vacancies == "reject":
-            return f"{len(empty)} of {len(site)} sites are empty (first: site {empty[0].tolist()})"
+            are = "is" if len(empty) == 1 else "are"
+            return f"{len(empty)} of {len(site)} sites {are} empty (first: site {empty[0].tolist()})"
         return ""
 
     def _stray_atoms(self, origin: NDArray[np.int32], size: NDArray[np.int32]) -> str:

@@ -16,6 +16,8 @@ from aet2dft.recon.volumes.quality import Coverage
 from aet2dft.recon.volumes.reconstruction import Reconstruction
 
 FITTED_COLOR, FREE_COLOR = style.BLUE, style.VERMILION
+_FOR_LEGEND = 0.2
+"""Of the range of the curves, left free above them for a legend of one line."""
 
 
 @style.styled
@@ -67,15 +69,18 @@ def plot_refinement(result: Refinement, *, ax: Axes | None = None) -> Axes:
     steps = np.arange(len(rounds))
     ax.plot(steps, r_factor, "o-", color=FITTED_COLOR, markersize=3, label="fitted images")
     if np.isfinite(r_free).any():
-        label = f"{len(result.held_out)} held-out images"
+        n_out = len(result.held_out)
+        label = f"{n_out} held-out image{'s' * (n_out != 1)}"
         ax.plot(steps, r_free, "o-", color=FREE_COLOR, markersize=3, label=label)
     for start in np.flatnonzero(np.diff(rounds)) + 0.5:
         ax.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=":", zorder=0)
     ax.set(xlabel="step (dotted: atoms dropped and added)", ylabel="R factor")
     ax.set_title(f"R {format_r(result.r_factor_before)} → {format_r(result.r_factor_after)}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.margins(y=0.25)
-    ax.legend(loc="upper right", frameon=True, facecolor=style.PAPER, edgecolor="none", framealpha=1.0)
+    ax.margins(y=0.1)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(top=top + _FOR_LEGEND * (top - bottom))
+    ax.legend(loc="upper right", ncols=2, frameon=True, facecolor=style.PAPER, edgecolor="none", framealpha=1.0)
     return ax
 
 

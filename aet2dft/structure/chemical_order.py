@@ -147,7 +147,8 @@ def order(atoms: Atoms, settings: OrderSettings = OrderSettings(), *, seed: int 
         n = len(set(atoms.symbols) - {"X"})
         warnings.append(f"variants and grains need two species, these atoms are of {n or 'none'}: left out")
     if left := int((atoms.arrays["lattice"] == 0).sum()):
-        warnings.append(f"{left:,} of {len(atoms):,} atoms find no lattice site; they belong to no grain")
+        find, belong = ("finds", "it belongs") if left == 1 else ("find", "they belong")
+        warnings.append(f"{left:,} of {len(atoms):,} atoms {find} no lattice site; {belong} to no grain")
     return atoms, Order(
         lattices=lattices,
         strain=strain,

@@ -3,6 +3,7 @@
 Truth: the conventions for models and exit codes, written here by hand; every sentence is checked for what it must name.
 """
 
+import errno
 import gzip
 import hashlib
 import json
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -259,6 +261,7 @@ def test_decks_edited_after_writing_are_neither_run_nor_counted(decks, tmp_path)
     path.write_text(path.read_text().replace("ecutwfc", "ecutwfc ", 1))
     found = done("collect", decks, "-o", tmp_path / "run.h5")
     assert found["counts"]["input_changed"] == 1
+    assert done("info", decks)["problems"][0].startswith("1 file differs from the manifest (first: ")
     assert found["mae"]["n"] == 3
     assert done("run", decks, "--dry-run")["counts"]["skipped"] == 1
 
@@ -403,6 +406,27 @@ def test_every_flipped_bit_of_a_project_is_noticed(place, bit, tmp_path_factory)
     damaged = source.with_name("damaged.h5")
     damaged.write_bytes(content)
     assert "damaged.h5" in refused("info", damaged)
+
+
+def test_a_damaged_project_is_to_be_deleted_before_the_steps_run_again(project, model):
+    project.write_bytes(project.read_bytes()[:-1])
+    for verb in (["info", project], ["order", model, "-o", project, "--overwrite"]):
+        assert "or delete it and run the steps again" in refused(*verb)
+
+
+def test_a_place_where_a_page_cannot_be_written_is_said_before_it_is_made(project, tmp_path, monkeypatch):
+    def closed(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / ".tmp123"))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", closed)
+    page = tmp_path / "page.html"
+    said = f"{page}: cannot be written (Read-only file system); choose another place with -o"
+    assert refused("report", project, "-o", page, code=4) == said
+
+
+def test_every_verb_between_images_and_order_asks_for_the_atoms_before_order(project):
+    for verb in ("classify", "refine", "edit"):
+        assert "begins with `order`" in refused(verb, project)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 Truth: the contract of the command line (docs/conventions.md, docs/verbs), written here by hand.
 """
 
+import errno
 import gzip
 import json
 import os
@@ -43,7 +44,6 @@ def test_help_and_version_end_well_and_talk_to_stdout(words):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ([], ""),
         (["no_such_verb"], "no_such_verb"),
         (["order"], "source"),
         (["order", "x.xyz", "--no-such-flag"], "--no-such-flag"),
@@ -59,6 +59,12 @@ def test_a_wrong_command_line_is_a_usage_error_that_names_what_is_wrong(words, n
     assert answer.code == 2
     assert named in answer.out + answer.err
     assert "Traceback" not in answer.err
+
+
+def test_the_command_alone_shows_its_help_and_ends_as_a_usage_error():
+    answer = aet2dft()
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == aet2dft("--help").out
 
 
 def test_a_usage_error_is_one_json_object_too():
@@ -118,6 +124,13 @@ def test_a_flag_wins_over_the_environment_over_the_toml_table_over_the_default(m
     done("order", model, "-o", tmp_path / "other.h5")
     record = store.load_json(tmp_path / "other.h5", "order")
     assert (record["seed"], record["settings"]["window"]) == (8, 0.9)
+
+
+def test_a_value_of_the_environment_that_is_refused_is_said_to_be_one(monkeypatch):
+    monkeypatch.setenv("AET2DFT_ORDER_WINDOW", "abc")
+    assert "AET2DFT_ORDER_WINDOW" in refused("order", "x.xyz", code=2)
+    assert "AET2DFT_ORDER_WINDOW" not in refused("order", "x.xyz", "--window", "wide", code=2)
+    assert "AET2DFT_ORDER_WINDOW" not in refused("order", "x.xyz", "--tolerance", "much", "--window", 1, code=2)
 
 
 def test_a_toml_table_may_hold_how_the_model_is_read(tmp_path):
@@ -400,6 +413,12 @@ def test_a_library_that_does_not_fit_is_no_bug():
     hidden.__context__ = OSError("libllvmlite.so: failed to map segment from shared object")
     assert _judged(hidden)[2] == 4
     assert _judged(OSError("Could not find/load shared object file 'libllvmlite.so'"))[2] == 1
+
+
+def test_to_free_space_is_advised_only_where_it_lacks():
+    full, closed = (OSError(number, os.strerror(number), "run.h5") for number in (errno.ENOSPC, errno.EROFS))
+    assert _judged(full)[1:] == ("run.h5: No space left on device; free space or choose another place", 4)
+    assert _judged(closed)[1:] == ("run.h5: Read-only file system; choose another place", 4)
 
 
 def test_paths_with_spaces_and_other_alphabets_work(model, tmp_path):

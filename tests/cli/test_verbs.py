@@ -45,7 +45,7 @@ def test_info_knows_projects_decks_and_outputs(collected, decks):
 
 def test_info_names_the_problem_of_a_failed_run():
     found = done("info", DATA / "not_converged")
-    assert found["status"] == "not_converged"
+    assert found["run_status"] == "not_converged"
     assert found["problems"]
 
 
@@ -190,7 +190,7 @@ def test_inputs_tells_of_rejected_volumes_and_ends_well(tmp_path):
     answer = done("inputs", tmp_path / "run.h5", "--box", BOX, "-o", tmp_path / "decks")
     assert answer["status"] == "partial"
     assert answer["rejected"]
-    assert all("sites are empty" in each["reason"] for each in answer["rejected"])
+    assert all("empty (first: site" in each["reason"] for each in answer["rejected"])
     done("collect", tmp_path / "decks", "-o", tmp_path / "run.h5")
     done("export", tmp_path / "run.h5", tmp_path / "tables", "--what", "tables")
     rows = (tmp_path / "tables" / "volumes.csv").read_text().splitlines()

@@ -18,7 +18,7 @@ from strategies import permuted
 import aet2dft
 from aet2dft.config import InputsSettings
 from aet2dft.dft_inputs.decks import Manifest, write_decks
-from aet2dft.dft_inputs.input_sets import inputs, space_group
+from aet2dft.dft_inputs.input_sets import _notes, inputs, space_group
 from aet2dft.dft_inputs.pseudopotentials import find
 from aet2dft.errors import InputError
 
@@ -102,6 +102,10 @@ def test_equal_volumes_have_one_deck_and_their_sites_correspond():
         assert sorted(row["same_sites"]) == list(range(len(first["site_ids"])))
         assert row["symbols"] == [first["symbols"][k] for k in row["same_sites"]]
     assert any(f"{len(same)} volumes are equal" in text for text in deck_set.warnings)
+    assert _notes([{"status": status} for status in ("same", "rejected", "written")]) == [
+        "1 of 3 volumes is rejected; the manifest says why",
+        "1 volume is equal to another and shares its jobs",
+    ]
 
 
 def test_starting_moments_keep_equal_species_apart():

@@ -6,6 +6,7 @@ Truth: energies and moments that were put into outputs made from real runs of pw
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from aet2dft.config import InputsSettings
 from aet2dft.dft_inputs.anisotropy import to_energy_density
 from aet2dft.dft_inputs.decks import Manifest, write_decks
 from aet2dft.dft_inputs.input_sets import inputs
-from aet2dft.dft_inputs.results import collect, mae_axes
+from aet2dft.dft_inputs.results import _warnings_of_jobs, collect, mae_axes
 from aet2dft.errors import InputError
 
 FEW = InputsSettings(box=(6, 6, 7), limit=3)
@@ -213,3 +214,8 @@ def test_every_kind_of_warning_is_told_on_one_line(decks):
 def test_what_is_no_deck_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json"):
         collect(tmp_path)
+
+
+def test_warnings_of_jobs_are_counted_by_their_kind():
+    jobs = [SimpleNamespace(warnings=texts) for texts in (("a: 1", "b: 1"), ("a: 1",), ("a: 2",))]
+    assert _warnings_of_jobs(jobs) == ["a: 1 (3 jobs, 1 of them with other values)", "b: 1 (1 job)"]

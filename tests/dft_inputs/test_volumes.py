@@ -214,7 +214,7 @@ def test_rejected_kept_and_filled_vacancies():
         if not n:
             continue
         holes += 1
-        assert f"{n} of 32 sites are empty" in rejected.reason
+        assert f"{n} of 32 sites {'is' if n == 1 else 'are'} empty" in rejected.reason
         assert len(kept.atoms) == 32 - n
         assert len(filled.atoms) == 32
         new = [i for i in filled.atoms.arrays["site_id"].tolist() if i not in known]

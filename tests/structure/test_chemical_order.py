@@ -244,6 +244,10 @@ def test_atoms_without_a_site_are_counted_in_a_warning():
     left = int((atoms.arrays["lattice"] == 0).sum())
     assert left > 5
     assert any(text.startswith(f"{left:,} of {len(atoms):,} atoms find no lattice site") for text in found.warnings)
+    sound = particle(two_grains(), n_atoms=900)
+    far = sound.positions.max(axis=0) + np.array([1.1, 1.3, 0.7])
+    lone = Atoms([*sound.numbers, 26], positions=[*sound.positions, far])
+    assert "1 of 901 atoms finds no lattice site; it belongs to no grain" in order(lone, FAST)[1].warnings
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,9 @@ def _start(atoms: Atoms, series: TiltSeries) -> tuple[Model, NDArray[np.intp]]:
             raise InputError(f"{int((~np.isfinite(values)).sum())} {name} are NaN or infinite; remove or mend them")
     species, kinds = np.unique(atoms.numbers, return_inverse=True)
     if species[0] == 0 and len(species) > 1:
-        raise InputError(f"{int((atoms.numbers == 0).sum())} atoms have no element, the others have; run `classify`")
+        unnamed = int((atoms.numbers == 0).sum())
+        have = "1 atom has" if unnamed == 1 else f"{unnamed} atoms have"
+        raise InputError(f"{have} no element, the others have; run `classify`")
     known = atoms.arrays.get("peak_width", np.zeros(0))
     width = float(np.median(known[known > 0])) if (known > 0).any() else CANDIDATE_WIDTH
     gaussians = GaussianAtoms(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aet2dft import hdf5
-from aet2dft.array_headers import npz_headers, tiff_pages, unreadable
+from aet2dft.array_headers import npz_headers, open_tiff, tiff_pages, unreadable
 from aet2dft.errors import Aet2dftError, InputError
 from aet2dft.matlab import mat_array, mat_objects, mat_variables
 from aet2dft.mrc import SUFFIXES, mrc_array, mrc_header
@@ -136,9 +136,7 @@ def _mrc(path: Path) -> dict[str, StoredArray]:
 
 
 def _tiff(path: Path) -> dict[str, StoredArray]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         parts, shape = tiff_pages(file)
         dtype = np.dtype(parts[0].dtype)
     _require_numbers(path, path.stem, dtype)
@@ -147,9 +145,7 @@ def _tiff(path: Path) -> dict[str, StoredArray]:
 
 
 def _tiff_values(path: Path) -> NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         parts, _ = tiff_pages(file)
         values = [part.asarray() for part in parts]
     return np.stack(values) if len(values) > 1 else values[0]

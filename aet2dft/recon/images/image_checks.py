@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,10 @@ Numbers = NDArray[np.intp]
 Notes = tuple[str, ...]
 
 
-def check_pixel_size(size: float | None, *, option: str, anything: bool) -> float:
-    """The size of a pixel or voxel in Å, after a check of its unit; `option` is the flag that gives it."""
+def check_pixel_size(size: float | None, path: Path, *, option: str, anything: bool) -> float:
+    """The size of a pixel or voxel of a file in Å, after a check of its unit; `option` is the flag that gives it."""
     if size is None:
-        raise InputError(f"the file does not say how large a pixel is; give --{option} in Å, e.g. 0.3725")
+        raise InputError(f"{path}: does not say how large a pixel is; give --{option} in Å, e.g. 0.3725")
     if not (math.isfinite(size) and size > 0):
         raise InputError(f"--{option} {size} is no size; give --{option} in Å, e.g. 0.3725")
     low, high = PIXEL_SIZES
@@ -53,7 +54,7 @@ def check_pixel_size(size: float | None, *, option: str, anything: bool) -> floa
     factor, unit = (10.0, "nm") if size < low else (0.01, "pm")
     guess = f": {size:g} looks like {unit}, {size * factor:.4g} Å?" if low <= size * factor <= high else ""
     raise InputError(
-        f"a pixel of {size:g} Å is outside {low} to {high} Å{guess}; give --{option} in Å, or --any-{option}"
+        f"{path}: a pixel of {size:g} Å is outside {low} to {high} Å{guess}; give --{option} in Å, or --any-{option}"
     )
 
 
@@ -93,7 +94,8 @@ def mend_or_refuse(images: Images, *, fill: str | None, numbers: Numbers | None 
     first = f"image {numbers[image]}, pixel ({row}, {column})"
     where = f"{_counted(len(bad), 'pixel')} in {n} of {len(images)} images (first: {first})"
     if fill != "median":
-        raise InputError(f"{where} are NaN or infinite; give --fill median, or leave these images out (--exclude)")
+        are = "is" if len(bad) == 1 else "are"
+        raise InputError(f"{where} {are} NaN or infinite; give --fill median, or leave these images out (--exclude)")
     mended = images.copy()
     for k, i, j in bad:
         window = images[k, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3]
@@ -140,8 +142,9 @@ def check_images(images: Images, angles: NDArray[np.float64], numbers: Numbers |
             "the file holds no images of an object, give another"
         )
     if constant.size:
+        show = "shows" if constant.size == 1 else "show"
         raise InputError(
-            f"{constant.size} of {len(images)} images show nothing (first: image {numbers[constant[0]]}, all pixels "
+            f"{constant.size} of {len(images)} images {show} nothing (first: image {numbers[constant[0]]}, all pixels "
             f"are {images[constant[0], 0, 0]:g}); leave them out with --exclude {','.join(map(str, numbers[constant]))}"
         )
     _refuse_identical(images, numbers)

@@ -70,7 +70,7 @@ def read_tilt_series(path: str | Path, settings: ImagesSettings) -> tuple[TiltSe
     across = [k for k in (-3, -2, -1) if k + 3 != axis][-2:]
     size, said = _size(settings.pixel_size, found[name], across, path, option="pixel-size")
     notes += said
-    size = check_pixel_size(size, option="pixel-size", anything=settings.any_pixel_size)
+    size = check_pixel_size(size, path, option="pixel-size", anything=settings.any_pixel_size)
     if 0 in found[name].shape:
         raise InputError(f"{path}: {name} has shape {found[name].shape} and holds no pixel; give the images")
     stack, more = as_images(np.moveaxis(_as_stack(found[name].load()), axis, 0))
@@ -106,12 +106,13 @@ def read_volume(path: str | Path, settings: VolumeSettings = VolumeSettings()) -
     name, array, notes = _one_volume(path, settings.variable)
     size, said = _size(settings.voxel_size, array, (0, 1, 2), path, option="voxel-size")
     notes += said + _doubt_stack(name, array.shape, path)
-    size = check_pixel_size(size, option="voxel-size", anything=settings.any_voxel_size)
+    size = check_pixel_size(size, path, option="voxel-size", anything=settings.any_voxel_size)
     values = np.asarray(array.load(), dtype=np.float32)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         first = tuple(bad[0].tolist())
-        raise InputError(f"{path}: {len(bad)} voxels of {name} are NaN or infinite (first: {first}); mend them")
+        many = f"1 voxel of {name} is" if len(bad) == 1 else f"{len(bad)} voxels of {name} are"
+        raise InputError(f"{path}: {many} NaN or infinite (first: {first}); mend the file")
     if np.ptp(values) == 0:
         raise InputError(f"{path}: all voxels of {name} are {values.flat[0]:g}; give a volume with something in it")
     return Volume(values=values, voxel_size=size, origin=np.zeros(3), history=(f"read from {path.name}",)), notes

@@ -289,5 +289,8 @@ def test_what_cannot_be_refined_is_refused(ball, series):
         refine(Atoms(ball.symbols, positions=ball.positions + 60.0), series)
     half = ball.copy()
     half.numbers[:5] = 0
-    with pytest.raises(InputError, match="have no element"):
+    with pytest.raises(InputError, match="5 atoms have no element"):
+        refine(half, series)
+    half.numbers[1:5] = ball.numbers[1:5]
+    with pytest.raises(InputError, match="1 atom has no element"):
         refine(half, series)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_a_sound_series_has_nothing_unusual(images):
         (lambda b: b.max() - b, "invert the contrast"),
         (lambda b: np.concatenate([b[:21], b[3:4]]), "images 3 and 21 are identical"),
         (lambda b: np.full_like(b, 2), "all 22 images show nothing .* are 2.; the file holds no images of an object"),
-        (lambda b: np.concatenate([b[:21], np.full((1, 50, 56), 7)]), r"1 of 22 images show nothing.*image 21.*are 7"),
+        (lambda b: np.concatenate([b[:21], np.full((1, 50, 56), 7)]), r"1 of 22 images shows nothing.*image 21.*are 7"),
     ],
     ids=["transposed", "inverted", "identical", "all constant", "constant"],
 )
@@ -110,14 +111,14 @@ def test_a_wider_range_elongates_less(wide, more):
 @pytest.mark.parametrize(("size", "answer"), [(0.03725, "0.3725"), (37.25, "0.3725")])
 def test_a_pixel_size_in_another_unit_is_recognized(size, answer):
     with pytest.raises(InputError, match=answer):
-        check_pixel_size(size, option="pixel-size", anything=False)
-    assert check_pixel_size(size, option="pixel-size", anything=True) == size
+        check_pixel_size(size, Path("a.npy"), option="pixel-size", anything=False)
+    assert check_pixel_size(size, Path("a.npy"), option="pixel-size", anything=True) == size
 
 
 @pytest.mark.parametrize("size", [None, 0.0, -0.3, math.nan, math.inf, 5000.0])
 def test_a_number_that_is_no_pixel_size_is_refused(size):
     with pytest.raises(InputError, match="give --pixel-size in Å"):
-        check_pixel_size(size, option="pixel-size", anything=False)
+        check_pixel_size(size, Path("a.npy"), option="pixel-size", anything=False)
 
 
 def test_integer_images_are_converted_and_saturation_is_noted():
@@ -136,7 +137,10 @@ def test_pixels_that_are_no_numbers_are_refused_or_mended():
     images = np.random.default_rng(0).normal(5, 1, (4, 12, 12)).astype(np.float32)
     assert mend_or_refuse(images, fill=None)[0] is images
     broken = images.copy()
-    broken[2, 0, 3], broken[3, 5, 5] = np.nan, np.inf
+    broken[2, 0, 3] = np.nan
+    with pytest.raises(InputError, match=r"1 pixel in 1 of 4 images \(first: .*\) is NaN or infinite; give"):
+        mend_or_refuse(broken, fill=None)
+    broken[3, 5, 5] = np.inf
     with pytest.raises(InputError, match=r"2 pixels in 2 of 4 images \(first: image 2, pixel \(0, 3\)\) are NaN"):
         mend_or_refuse(broken, fill=None)
     mended, notes = mend_or_refuse(broken, fill="median")

@@ -1,5 +1,7 @@
 """Images and volumes from files of every kind. Truth: arrays written by the formats' libraries; published files."""
 
+import logging
+
 import h5py
 import mrcfile
 import numpy as np
@@ -11,7 +13,7 @@ from scipy.io import loadmat, savemat
 from scipy.ndimage import affine_transform
 
 from aet2dft.config import ImagesSettings, VolumeSettings
-from aet2dft.errors import InputError
+from aet2dft.errors import InputError, ParseError
 from aet2dft.recon.atoms.simulate import simulate
 from aet2dft.recon.geometry import euler_rotations
 from aet2dft.recon.images.array_files import stored_arrays
@@ -120,12 +122,24 @@ def test_an_mrc_file_without_stamp_is_read_and_one_that_is_cut_off_refused(tmp_p
         read_volume(tmp_path / "v.mrc")
 
 
+@pytest.mark.parametrize("size", [9, 1000, 8500])
+def test_a_tiff_file_that_is_cut_is_refused_and_its_library_adds_nothing(tmp_path, images, caplog, monkeypatch, size):
+    logger = logging.getLogger("tifffile")
+    monkeypatch.setattr(logger, "disabled", False)
+    pages(tmp_path / "a.tif", images)
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:size])
+    with pytest.raises(ParseError, match=r"a\.tif: "):
+        read_tilt_series(tmp_path / "a.tif", settings(tmp_path))
+    assert not caplog.records
+    assert not logger.disabled
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
         ({"voxel_size": (0.37, 0.37, 0.74)}, "0.37 x 0.37 x 0.74 Å; only squares and cubes"),
-        ({"mx": 0, "my": 0, "mz": 0}, "does not say how large a pixel is; give --voxel-size"),
-        ({"cella": (0, 0, 0)}, "does not say how large a pixel is; give --voxel-size"),
+        ({"mx": 0, "my": 0, "mz": 0}, "v.mrc: does not say how large a pixel is; give --voxel-size"),
+        ({"cella": (0, 0, 0)}, "v.mrc: does not say how large a pixel is; give --voxel-size"),
     ],
 )
 def test_a_header_without_a_size_of_voxels_asks_for_it(tmp_path, header, message):
@@ -160,7 +174,7 @@ def test_the_coordinates_beside_the_array_of_an_emd_file_give_the_size_of_a_pixe
         file["data/tilts/dim3"] = np.array(TILTS)
     words = settings(tmp_path, pixel_size=None)
     if length is None:
-        with pytest.raises(InputError, match="does not say how large a pixel is"):
+        with pytest.raises(InputError, match=r"a\.emd: does not say how large a pixel is"):
             read_tilt_series(tmp_path / "a.emd", words)
         return
     if length == 1.0:
@@ -378,7 +392,7 @@ def test_a_volume_that_cannot_be_used_is_refused(tmp_path):
     for name, chosen, message in [
         ("two.npz", size, "several volumes.*--variable"),
         ("flat.npy", size, "all voxels of flat are 0"),
-        ("nan.npy", size, r"1 voxels of nan are NaN.*\(1, 2, 3\)"),
+        ("nan.npy", size, r"1 voxel of nan is NaN.*\(1, 2, 3\)"),
         ("table.npy", size, "holds no volume"),
         ("flat.npy", VolumeSettings(), "--voxel-size"),
         ("flat.npy", VolumeSettings(voxel_size=0.04), r"looks like nm.*--any-voxel-size"),
