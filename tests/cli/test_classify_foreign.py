@@ -60,7 +60,7 @@ def test_candidates_beside_the_spots_or_too_near_each_other_are_said(folder, tmp
         return [text for text in said if "beside bright spots" in text or "Å apart in the median" in text]
 
     assert doubts("right.xyz", places) == []
-    assert "beside bright spots" in doubts("moved.xyz", places + (0.9, 0.0, 0.0))[0]
+    assert "beside bright spots" in doubts("moved.xyz", places + np.array([0.9, 0.0, 0.0]))[0]
     write(tmp_path / "turned.xyz", Atoms("X" * len(places), positions=places[:, [1, 2, 0]] * (1, -1, 1)))
     said = refused("classify", tmp_path / "turned.xyz", *volume, "-o", tmp_path / "run.h5")
     assert "check --voxel-size and the order of the axes" in said
