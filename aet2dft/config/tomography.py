@@ -151,7 +151,9 @@ class RefineSettings(Settings):
         le=100,
         description="Rounds in which atoms that the images miss are added and false ones drop.",
     )
-    held_out: float = Field(default=0.05, ge=0, lt=0.5, description="Fraction of the images that are not fitted.")
+    held_out: float = Field(
+        default=0.05, ge=0, lt=0.5, description="Fraction of the images that are not fitted until the last rounds."
+    )
     fit_geometry: bool = Field(default=False, description="Shift and turn every image to fit the atoms.")
     contacts: bool = Field(
         default=True, description="Push atoms apart that are nearer to each other than 99 of 100 neighbors are."
