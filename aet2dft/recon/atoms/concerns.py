@@ -28,6 +28,8 @@ _REPLACED = 0.25
 """Fraction of the atoms that are elsewhere in the end, from which on they may not be those that the images show."""
 _WRONG = 0.01
 """Fraction of the atoms that are of another species than is said, by their confidence, from which on it is."""
+_MOST = 0.5
+"""Fraction of the atoms that are dropped, from which on it is said, whatever came for them."""
 _RISEN = 1.03
 """Factor on the R factor of held-out images that is said; atoms from a volume that knew them start lower by less."""
 
@@ -82,9 +84,12 @@ def beyond_images(series: TiltSeries) -> Sentences:
 
 
 def replaced(n_before: int, n_added: int, n_dropped: int, moved: Floats, far: float) -> Sentences:
-    """That many of the atoms went and others came elsewhere, or did so themselves: moved (n,) by more than `far`, Å."""
+    """That many of the atoms went and others came elsewhere, or did so themselves: moved (n,) by more than `far`, Å.
+
+    Or that most went.
+    """
     n_far = int((moved > far).sum())
-    if not min(n_added, n_dropped) + n_far > _REPLACED * n_before:
+    if min(n_added, n_dropped) + n_far <= _REPLACED * n_before and n_dropped <= _MOST * n_before:
         return ()
     moves = f", {n_far} moved by more than {far:g} Å" if n_far else ""
     return (
@@ -136,6 +141,15 @@ def not_confirmed(before: float, after: float) -> Sentences:
     return (
         f"the R factor of the held-out images rose from {before:.3f} to {after:.3f}: these images, or the atoms, are "
         "unlike what the others show; hold out others with a larger --held-out and compare",
+    )
+
+
+def undivided(names: list[str]) -> Sentences:
+    """That heights do not tell these species apart at all."""
+    return (
+        f"the heights of the atoms do not tell {', '.join(names[:-1])} and {names[-1]} apart: halves of one species "
+        "would be as far from each other; species are as they came, of added atoms as of those nearest in height; are "
+        "there fewer species?",
     )
 
 

@@ -123,11 +123,10 @@ def verify(
         pairs, orientation, warnings = match_any_frame(atoms, truth, radius=settings.radius)
         warnings += (*_without_elements({"model": atoms, "known model": truth}), *_of_another(atoms, truth, pairs))
     elif series is not None and posed is not None and exact is not None:
-        if settings.method == "linear":
-            simulated = model_images(without_noise(atoms), posed)
-        else:
-            simulated, comparison, warnings = _scattered(atoms, posed, exact, settings, cache, progress)
-            exact = simulated
+        simulated = model_images(without_noise(atoms), posed)
+        if settings.method != "linear":
+            exact, comparison, warnings = _scattered(atoms, posed, exact, settings, cache, progress)
+            simulated = exact if len(comparison.images) == series.n_images else simulated
         chain = usual_chain(atoms, refinement) if chain is None else chain
         # what the chain is told of the geometry is what it was told before
         again = simulated_series(simulated, series, settings, seed=seed)

@@ -12,6 +12,7 @@ from aet2dft.recon.atoms.concerns import (
     overlapping,
     replaced,
     spread,
+    undivided,
     volume_of_before,
 )
 
@@ -84,6 +85,16 @@ def test_images_too_few_for_any_to_be_held_out_are_said_to_judge_nothing():
     assert not_judged(10) == ()
     assert not_judged(9)[0].startswith("9 images are too few to hold any out")
     assert not_judged(1)[0].startswith("1 image is")
+
+
+def test_species_that_are_halves_of_one_are_named():
+    assert "do not tell Fe and Pt apart" in undivided(["Fe", "Pt"])[0]
+    assert "do not tell C, Fe and Pt apart" in undivided(["C", "Fe", "Pt"])[0]
+
+
+def test_most_atoms_that_were_dropped_are_said_though_none_came_for_them():
+    assert replaced(100, 0, 51, np.zeros(49), 1.0)[0].startswith("51 of 100 atoms were dropped and 0 added elsewhere")
+    assert replaced(100, 0, 50, np.zeros(50), 1.0) == ()
 
 
 def test_species_that_heights_do_not_tell_apart_are_said_with_the_number_of_atoms():

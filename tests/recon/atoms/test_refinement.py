@@ -271,6 +271,20 @@ def test_species_that_the_fitted_heights_change_are_counted(ball, series):
     assert result.composition_before["Fe"] == composition(ball)["Fe"] + 3
 
 
+def test_one_species_is_not_halved_where_another_one_was_only_noise(ball):
+    """Truth: Pt alone; besides, twelve Fe where nothing is, which the images do not need."""
+    alone = ball.copy()
+    alone.symbols[:] = "Pt"
+    noise = Noise(counts=60, read_noise=1)
+    images = simulate(alone, TILTS, shape=SHAPE, pixel_size=PIXEL, noise=noise, seed=3)
+    junk = Atoms("Fe12", positions=alone.positions[::9][:12] + np.array([1.2, 0.9, -1.1]))
+    start = disturbed(alone, 0.05) + junk
+    start.set_array("intensity", np.where(start.symbols == "Pt", 1.0, 0.1))
+    found, result = refine(start, images)
+    assert found.get_chemical_formula() == f"Pt{len(alone)}"
+    assert any("do not tell Fe and Pt apart" in warning for warning in result.warnings)
+
+
 def test_atoms_without_intensities_can_be_refined(ball, series):
     """Truth: the ball; a foreign file tells positions and elements only."""
     foreign = Atoms(ball.symbols, positions=disturbed(ball).positions)
