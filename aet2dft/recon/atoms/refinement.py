@@ -361,7 +361,7 @@ def _told_apart(heights: Floats, errors: Floats, kinds: NDArray[np.intp], n: int
 
 
 def _as_they_came(stays: Atoms, heights: Floats, species: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
-    """Kinds (N,) and confidence of the atoms that stay, as they came, and of added ones, as of the nearest in height."""
+    """Kinds (N,) and confidence of the atoms that stay, as they came, and of added ones, as the nearest in height."""
     kinds, n_added = np.searchsorted(species, stays.numbers), len(heights) - len(stays)
     left = np.unique(kinds)
     means = np.array([heights[: len(kinds)][kinds == k].mean() for k in left])
