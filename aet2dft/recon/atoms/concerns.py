@@ -144,6 +144,12 @@ def not_confirmed(before: float, after: float) -> Sentences:
     )
 
 
+def brighter(units: Floats) -> Sentences:
+    """Images that are as many times as bright as most as (n,) says; 1 for the others."""
+    listed = _listed([f"{k} ({units[k]:.0f} times as bright as most)" for k in np.flatnonzero(units != 1.0)])
+    return (f"images in other units were divided by them: {listed}; is each of these an image of this series?",)
+
+
 def undivided(names: list[str]) -> Sentences:
     """That heights do not tell these species apart at all."""
     return (

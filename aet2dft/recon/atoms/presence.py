@@ -18,6 +18,8 @@ _KEPT = 0.45
 Of candidates from images that were out of place by 4 pixels, or of 4 counts, half stays or more, by number 0.29; with a
 pixel of 0.7 or 1.4 times its size, or angles in the opposite order of a crystal, a fourth to 0.45.
 """
+_OTHER_UNITS = 10.0
+"""An image so many times as bright as most is in other units, and would be all that noise and weights know of."""
 WANTED = (
     "check that these are its images, their pixel size and angles, and that positions count from the rotation center"
 )
@@ -38,6 +40,21 @@ def check_shown(atoms: GaussianAtoms, series: TiltSeries) -> NDArray[np.bool_]:
     if not float((contrast * series.projections).sum(dtype=np.float64)) > 0:
         raise InputError(f"the images are not brighter where the atoms should be; {WANTED}, and bright atoms on dark")
     return calibrate(series.projections, model).shown
+
+
+def other_units(atoms: GaussianAtoms, series: TiltSeries) -> NDArray[np.float64]:
+    """How much brighter (n,) images are than most where that is by more than a beam changes, else 1.
+
+    Parameters
+    ----------
+    atoms : GaussianAtoms
+        Where they start from.
+    series : TiltSeries
+        Images.
+    """
+    scale = calibrate(series.projections, images(ImageGeometry.of(series), atoms)).scale
+    brighter = scale / np.median(scale)
+    return np.asarray(np.where(brighter > _OTHER_UNITS, brighter, 1.0))
 
 
 def check_kept(before: Atoms, after: Atoms, *, kept: NDArray[np.intp], min_distance: float) -> None:

@@ -28,7 +28,7 @@ from aet2dft.recon.atoms.classification import by_brightness
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry
 from aet2dft.recon.atoms.image_poses import difference, out_of_place, rms
 from aet2dft.recon.atoms.model_error import misfit
-from aet2dft.recon.atoms.presence import check_kept, check_shown
+from aet2dft.recon.atoms.presence import check_kept, check_shown, other_units
 from aet2dft.recon.atoms.simulate import brightness
 from aet2dft.recon.atoms.workload import require
 from aet2dft.recon.tilt_series import TiltSeries
@@ -89,7 +89,7 @@ class Refinement:
     widths: dict[str, float]
     """Å: standard deviation of the image of an atom, by species."""
     scale: Floats
-    """(n,): brightness of every image; 1 on average."""
+    """(n,): brightness of every image; 1 on average, but for images in other units."""
     background: Floats
     """(n,): constant of every image."""
     shifts: Floats
@@ -175,6 +175,12 @@ def refine(
         return _in_unit(unit, *refine(atoms, common, settings, min_distance=min_distance, seed=seed, progress=progress))
     start, species = _start(atoms, series)
     shown = check_shown(start.atoms, series)
+    if ((units := other_units(start.atoms, series)) != 1.0).any():
+        inverse = np.asarray(1.0 / units, dtype=np.float32)
+        common = replace(series, projections=series.projections * inverse[:, None, None])
+        if (other_units(start.atoms, common) == 1.0).all():
+            again = refine(atoms, common, settings, min_distance=min_distance, seed=seed, progress=progress)
+            return _in_units(units, *again)
     data = Data.of(series, settings.held_out, shown=shown, fit_geometry=settings.fit_geometry)
     history: list[tuple[float, ...]] = []
 
@@ -249,6 +255,16 @@ def _in_unit(unit: float, atoms: Atoms, result: Refinement) -> tuple[Atoms, Refi
         background=result.background * unit,
         gain=result.gain * unit,
         offset=result.offset * unit**2,
+    )
+
+
+def _in_units(units: Floats, atoms: Atoms, result: Refinement) -> tuple[Atoms, Refinement]:
+    """What was found in images of which each was divided by a unit (n,) of its own."""
+    return atoms, replace(
+        result,
+        scale=result.scale * units,
+        background=result.background * units,
+        warnings=(*concerns.brighter(units), *result.warnings),
     )
 
 

@@ -6,7 +6,7 @@ from ase import Atoms
 
 from aet2dft.errors import InputError
 from aet2dft.recon.atoms.image_model import GaussianAtoms, ImageGeometry, images
-from aet2dft.recon.atoms.presence import check_kept, check_shown
+from aet2dft.recon.atoms.presence import check_kept, check_shown, other_units
 from aet2dft.recon.tilt_series import TiltSeries
 
 
@@ -45,3 +45,18 @@ def test_dark_atoms_are_not_shown():
     assert shown.tolist() == [True, False, True]
     with pytest.raises(InputError, match="not brighter where the atoms should be"):
         check_shown(atoms, TiltSeries.from_angles(-bright, [-30, 0, 30], pixel_size=0.5))
+
+
+def test_an_image_ten_times_as_bright_as_most_is_in_other_units():
+    tilts = np.linspace(-60, 60, 9)
+    empty = TiltSeries.from_angles(np.zeros((9, 20, 20), np.float32), tilts, pixel_size=0.5)
+    atoms = GaussianAtoms(
+        positions=np.array([[1.0, 0.0, 2.0]]), heights=np.ones(1), kinds=np.zeros(1, int), widths=np.array([1.2])
+    )
+    bright = images(ImageGeometry.of(empty), atoms)
+    for factor, expected in ((1.0, 1.0), (8.0, 1.0), (40.0, 40.0)):
+        bright[2] *= factor
+        found = other_units(atoms, TiltSeries.from_angles(bright, tilts, pixel_size=0.5))
+        bright[2] /= factor
+        assert found[2] == pytest.approx(expected, rel=1e-3)
+        assert (np.delete(found, 2) == 1.0).all()

@@ -285,6 +285,18 @@ def test_one_species_is_not_halved_where_another_one_was_only_noise(ball):
     assert any("do not tell Fe and Pt apart" in warning for warning in result.warnings)
 
 
+@pytest.mark.parametrize("factor", [30.0, 1000.0])
+def test_an_image_in_other_units_is_fitted_in_its_own(ball, series, refined, factor):
+    """Truth: what is found in the images as they were."""
+    images = series.projections.copy()
+    images[7] *= factor
+    atoms, result = refine(disturbed(ball), replace(series, projections=images), ONCE)
+    assert np.abs(atoms.positions - refined[0].positions).max() < 0.01
+    assert result.scale[7] == pytest.approx(factor * refined[1].scale[7], rel=0.02)
+    np.testing.assert_allclose(result.r_factor_per_image, refined[1].r_factor_per_image, rtol=0.02)
+    assert result.warnings[0].startswith("images in other units were divided by them: 7 (")
+
+
 def test_atoms_without_intensities_can_be_refined(ball, series):
     """Truth: the ball; a foreign file tells positions and elements only."""
     foreign = Atoms(ball.symbols, positions=disturbed(ball).positions)
