@@ -189,7 +189,7 @@ def refine(
         if progress is not None:
             progress(state)
 
-    model, state, last, changes = _fitted(
+    model, r_free, last, changes = _fitted(
         data,
         start,
         settings,
@@ -207,9 +207,9 @@ def refine(
     return result, Refinement(
         r_factor_before=history[0][2],
         r_factor_after=float(np.nanmean(per_image)),
-        r_free=state.r_free,
+        r_free=r_free,
         r_factor_per_image=per_image,
-        held_out=state.data.held_out,
+        held_out=data.held_out,
         history=np.array(history),
         rms_shift=float(np.sqrt((moved**2).mean())) if len(moved) else float("nan"),
         n_added=n_added,
@@ -233,7 +233,7 @@ def refine(
             *(concerns.overlapping(result.arrays["species_confidence"]) if told else concerns.undivided(names)),
             *concerns.bad_images(per_image),
             *_poses(last, series, shifts, rotations),
-            *concerns.not_confirmed(history[0][3], state.r_free),
+            *concerns.not_confirmed(history[0][3], r_free),
             *concerns.not_judged(int(shown.sum())),
         ),
     )
@@ -304,17 +304,19 @@ def _fitted(
     min_distance: float,
     species_known: bool,
     seen: Callable[[State], None],
-) -> tuple[Model, State, State, Changes]:
-    """Rounds that held-out images judge, one with all images, and the last fit; the last states of first and last."""
+) -> tuple[Model, float, State, Changes]:
+    """Rounds that held-out images judge, one with all images, and the last fit; R of the former, state of the last."""
     rounds = partial(in_rounds, min_distance=min_distance, species_known=species_known, seen=seen)
-    model, judged, changes = rounds(data, model, settings, range(settings.rounds + 1))
-    everything, number, log = judged.data.all_fitted(), judged.round + 1, [changes]
+    model, state, changes = rounds(data, model, settings, range(settings.rounds + 1))
+    r_free, everything, number, log = state.r_free, state.data.all_fitted(), state.round + 1, [changes]
+    del state  # it holds several arrays of the size of the images
     if data.held_out.size and settings.rounds:
         model, state, changes = rounds(everything, model, settings, range(number, number + 2))
         everything, number = state.data, state.round + 1
         log.append(changes)
+        del state
     model, last, changes = ended(everything, model, settings, number, min_distance=min_distance, seen=seen)
-    return model, judged, last, Changes.joined([*log, changes])
+    return model, r_free, last, Changes.joined([*log, changes])
 
 
 def _errors(state: State, seed: int) -> Floats:
